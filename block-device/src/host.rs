@@ -1,0 +1,208 @@
+//! A regular file or block device of the host as a [`BlockDevice`].
+
+use crate::{BlockDevice, Extent, ExtentKind, check_range};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, IoSliceMut, Seek};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An open host file. Its size is read once, and changed only through [`HostFile::set_len`].
+#[derive(Debug)]
+pub struct HostFile {
+    file: File,
+    path: PathBuf,
+    len: AtomicU64,
+    read_only: bool,
+}
+
+impl HostFile {
+    /// Opens a regular file or block device.
+    ///
+    /// # Errors
+    /// As `open(2)`; `EISDIR` for a directory; [`io::ErrorKind::InvalidInput`] for a FIFO, socket or
+    /// character device, which is never opened, so that it cannot hang.
+    pub fn open(path: &Path, read_only: bool) -> io::Result<Self> {
+        let kind = std::fs::metadata(path)?.file_type();
+        if kind.is_dir() {
+            return Err(Errno::ISDIR.into());
+        }
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "neither a regular file nor a block device",
+            ));
+        }
+        let file = OpenOptions::new().read(true).write(!read_only).open(path)?;
+        Self::from_file(file, path, read_only)
+    }
+
+    /// Wraps a file that is already open. `path` is used in messages, and to find files beside it.
+    ///
+    /// # Errors
+    /// When the size cannot be found out.
+    pub fn from_file(file: File, path: &Path, read_only: bool) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        // A block device has st_size 0; its end is found by seeking. Offsets are never used otherwise.
+        let len = if meta.is_file() { meta.len() } else { (&file).seek(io::SeekFrom::End(0))? };
+        Ok(Self { file, path: path.to_owned(), len: AtomicU64::new(len), read_only })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Sets the length in bytes; what is added is a hole.
+    ///
+    /// # Errors
+    /// As `ftruncate(2)`.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    fn check(&self, offset: u64, len: u64) -> io::Result<()> {
+        check_range(offset, len, self.len())
+    }
+
+    fn check_write(&self, offset: u64, len: u64) -> io::Result<()> {
+        if self.read_only {
+            return Err(Errno::ROFS.into());
+        }
+        self.check(offset, len)
+    }
+
+    fn zero_by_fallocate(&self, offset: u64, len: u64, flags: FallocateFlags) -> io::Result<bool> {
+        match fallocate(&self.file, flags | FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn write_zero_bytes(&self, offset: u64, len: u64) -> io::Result<()> {
+        let zeros = vec![0u8; (256 << 10).min(len as usize)];
+        let (mut at, end) = (offset, offset + len);
+        while at < end {
+            let n = zeros.len().min((end - at) as usize);
+            self.file.write_all_at(&zeros[..n], at)?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+}
+
+impl BlockDevice for HostFile {
+    fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check(offset, buf.len() as u64)?;
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.check_write(offset, buf.len() as u64)?;
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        self.check(offset, bufs.iter().map(|b| b.len() as u64).sum())?;
+        let mut done = match rustix::io::preadv(&self.file, bufs, offset) {
+            Ok(n) => n,
+            Err(Errno::INTR | Errno::INVAL) => 0, // INVAL: more than IOV_MAX buffers
+            Err(e) => return Err(e.into()),
+        };
+        let mut at = offset + done as u64;
+        for b in bufs {
+            if done >= b.len() {
+                done -= b.len();
+                continue;
+            }
+            self.file.read_exact_at(&mut b[done..], at)?;
+            at += (b.len() - done) as u64;
+            done = 0;
+        }
+        Ok(())
+    }
+
+    fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.check_write(offset, bufs.iter().map(|b| b.len() as u64).sum())?;
+        let mut done = match rustix::io::pwritev(&self.file, bufs, offset) {
+            Ok(n) => n,
+            Err(Errno::INTR | Errno::INVAL) => 0,
+            Err(e) => return Err(e.into()),
+        };
+        let mut at = offset + done as u64;
+        for b in bufs {
+            if done >= b.len() {
+                done -= b.len();
+                continue;
+            }
+            self.file.write_all_at(&b[done..], at)?;
+            at += (b.len() - done) as u64;
+            done = 0;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_write(offset, len)?;
+        if len == 0 || self.zero_by_fallocate(offset, len, FallocateFlags::PUNCH_HOLE)? {
+            return Ok(());
+        }
+        self.write_zero_bytes(offset, len)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<()> {
+        if may_unmap {
+            return self.discard(offset, len);
+        }
+        self.check_write(offset, len)?;
+        if len == 0 || self.zero_by_fallocate(offset, len, FallocateFlags::ZERO_RANGE)? {
+            return Ok(());
+        }
+        self.write_zero_bytes(offset, len)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn extent(&self, offset: u64) -> io::Result<Extent> {
+        let end = self.len();
+        check_range(offset, 1, end)?;
+        let data = |len| Ok(Extent { len, kind: ExtentKind::Data });
+        match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) if start > offset => {
+                Ok(Extent { len: start.min(end) - offset, kind: ExtentKind::Hole })
+            }
+            Ok(_) => match seek(&self.file, SeekFrom::Hole(offset)) {
+                Ok(hole) if hole > offset => data(hole.min(end) - offset),
+                _ => data(end - offset),
+            },
+            // ENXIO: no data between here and the end of the file (lseek(2)).
+            Err(Errno::NXIO) => Ok(Extent { len: end - offset, kind: ExtentKind::Hole }),
+            // A block device, or a file system that cannot tell: everything is data.
+            Err(_) => data(end - offset),
+        }
+    }
+
+    fn host_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}

@@ -1,0 +1,245 @@
+//! Opening a COW disk on the host: its layers, its base, their locks, and whether they belong together.
+
+use crate::device::CowDevice;
+use crate::error::{Error, Result};
+use crate::identity::{self, Fingerprint, Root};
+use crate::layer::Layer;
+use crate::log;
+use crate::record::Record;
+use crate::segments::Segments;
+use block_device::{BlockDevice, HostFile, LockKind, lock};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Layers followed below the top one.
+pub const MAX_LAYERS: usize = 64;
+
+/// How a chain is opened.
+#[derive(Clone, Default)]
+pub struct OpenOptions<'a> {
+    /// How many files, from the top, are opened for writing, under an exclusive lock: 0 to look, 1 to use
+    /// the disk, 2 to merge one layer down, `usize::MAX` to merge to the bottom.
+    pub writable: usize,
+    /// The topmost layer may be read-only all the same: it is then locked shared.
+    pub top_may_be_read_only: bool,
+    /// Take no locks at all (`-U`): what is read may change meanwhile.
+    pub unlocked: bool,
+    /// Use this file as the top layer's base, whatever its header names.
+    pub backing: Option<PathBuf>,
+    /// Open although the base seems to have changed. Its size must still be right.
+    pub ignore_mismatch: bool,
+    /// Told how far the digest of a base is, in bytes done and bytes in all, when one must be computed.
+    pub digesting: Option<&'a dyn Fn(u64, u64)>,
+}
+
+/// Why a base is taken for the right one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// Nothing has touched its inode since it was last known to be right.
+    Fingerprint,
+    /// It was touched or moved, but its content is the recorded one.
+    Content,
+    /// Size and modification time are the recorded ones; there is no identity to go by.
+    Mtime,
+    /// An interrupted merge of this very COW file explains the difference.
+    UnfinishedMerge,
+    /// It does not match, and the caller said to go on.
+    Ignored,
+}
+
+/// A COW disk with all that is below it.
+#[derive(Debug)]
+pub struct Chain {
+    /// The layers, the topmost first; at least one.
+    pub layers: Vec<Layer>,
+    /// The raw base.
+    pub base: Arc<HostFile>,
+    /// For each layer, why what is below it is taken for its base.
+    pub matches: Vec<Match>,
+}
+
+impl Chain {
+    /// Opens the COW file at `path` and everything below it.
+    ///
+    /// # Errors
+    /// Any [`Error`]; nothing stays locked then.
+    pub fn open(path: &Path, options: &OpenOptions<'_>) -> Result<Self> {
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut next = path.to_owned();
+        let base = loop {
+            let depth = layers.len();
+            let file = Arc::new(open_file(&next, depth, options)?);
+            if let Some(above) = layers.last()
+                && !above.record.valid().is_some_and(|r| r.base_is_cow)
+            {
+                break file;
+            }
+            if depth > MAX_LAYERS {
+                return Err(Error::TooDeep { path: path.to_owned(), max: MAX_LAYERS });
+            }
+            if layers.iter().any(|l| same_file(&l.file, &file)) {
+                return Err(Error::Cycle { path: next });
+            }
+            let layer = Layer::read(file)?;
+            next = match (&options.backing, depth) {
+                (Some(backing), 0) => backing.clone(),
+                _ => layer.backing_path(),
+            };
+            layers.push(layer);
+        };
+        if layers.iter().any(|l| same_file(&l.file, &base)) {
+            return Err(Error::Cycle { path: next });
+        }
+        let mut chain = Self { layers, base, matches: Vec::new() };
+        for i in (0..chain.layers.len()).rev() {
+            let verdict = chain.check(i, options)?;
+            chain.matches.insert(0, verdict);
+        }
+        Ok(chain)
+    }
+
+    /// The file directly below layer `i`.
+    pub fn below(&self, i: usize) -> &Arc<HostFile> {
+        self.layers.get(i + 1).map_or(&self.base, |l| &l.file)
+    }
+
+    /// The top layer.
+    pub fn top(&self) -> &Layer {
+        &self.layers[0]
+    }
+
+    /// Size of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.top().header.layout.size
+    }
+
+    /// The disk as layer `i` and all below it show it; `i` = number of layers for the base alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where a file ends before data that it calls dirty.
+    pub fn device(&self, i: usize) -> Result<Arc<dyn BlockDevice>> {
+        let mut device: Arc<dyn BlockDevice> = self.base.clone();
+        for layer in self.layers[i..].iter().rev() {
+            let cow = CowDevice::new(layer.file.clone(), layer.header.layout, device)
+                .map_err(Error::io("opening", layer.path()))?;
+            device = Arc::new(cow);
+        }
+        Ok(device)
+    }
+
+    /// Which of the first `depth` layers each byte of the disk comes from.
+    pub fn segments(&self, depth: usize) -> Segments<'_> {
+        Segments::new(self.layers[..depth].iter().map(Layer::dirty_runs).collect(), self.size())
+    }
+
+    /// The identity of what is below layer `i`, computed where it is not kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`] while reading it.
+    pub fn identify_below(&self, i: usize, progress: &dyn Fn(u64, u64)) -> Result<(Root, Fingerprint)> {
+        let file = self.below(i);
+        identity::identify(file, &*self.device(i + 1)?, progress).map_err(Error::io("reading", file.path()))
+    }
+
+    /// Records in layer `i`, which must be open for writing, that what is below it is its base as it is now.
+    ///
+    /// # Errors
+    /// As [`Layer::set_base`].
+    pub fn accept_below(&mut self, i: usize, root: Option<Root>) -> Result<()> {
+        let below = self.below(i).clone();
+        let path = below.path();
+        let meta = below.file().metadata().map_err(Error::io("stating", path))?;
+        let fingerprint = Fingerprint::of(&meta);
+        let absolute = fs::canonicalize(path).map_err(Error::io("resolving", path))?;
+        let record = Record { root, base_is_cow: i + 1 < self.layers.len(), fingerprint };
+        self.layers[i].set_base(&absolute, fingerprint.header_mtime(), Some(record))
+    }
+
+    fn check(&self, i: usize, options: &OpenOptions<'_>) -> Result<Match> {
+        let (layer, below) = (&self.layers[i], self.below(i));
+        let path = below.path();
+        let size = self.layers.get(i + 1).map_or(below.len(), |l| l.header.layout.size);
+        let header = &layer.header;
+        if size != header.layout.size {
+            return Err(Error::SizeMismatch {
+                header: header.layout.size,
+                backing: size,
+                path: path.to_owned(),
+            });
+        }
+        let meta = below.file().metadata().map_err(Error::io("stating", path))?;
+        let now = Fingerprint::of(&meta);
+        let record = layer.record.valid();
+        if record.is_some_and(|r| r.fingerprint == now) {
+            return Ok(Match::Fingerprint);
+        }
+        let log = log::read(path).unwrap_or_default();
+        if let Some(begun) = log::unfinished(&log) {
+            if begun.is_about(layer.path()) {
+                return Ok(Match::UnfinishedMerge);
+            }
+            if !options.ignore_mismatch {
+                return Err(Error::HalfMerged { base: path.to_owned(), cow: begun.cow.clone() });
+            }
+        }
+        let explanation =
+            || log::last_merge(&log).map(|e| format!("it was merged with \"{}\" in place", e.cow.display()));
+        match record.and_then(|r| r.root) {
+            Some(recorded) => {
+                let nobody = |_, _| {};
+                let (found, _) = self.identify_below(i, options.digesting.unwrap_or(&nobody))?;
+                match found == recorded {
+                    true => Ok(Match::Content),
+                    false if options.ignore_mismatch => Ok(Match::Ignored),
+                    false => {
+                        let explanation = explanation();
+                        Err(Error::IdentityMismatch { path: path.to_owned(), recorded, found, explanation })
+                    }
+                }
+            }
+            None if header.mtime == now.header_mtime() => Ok(Match::Mtime),
+            None if options.ignore_mismatch => Ok(Match::Ignored),
+            None => Err(Error::MtimeMismatch {
+                header: header.mtime,
+                backing: now.header_mtime(),
+                path: path.to_owned(),
+                explanation: explanation(),
+            }),
+        }
+    }
+}
+
+fn open_file(path: &Path, depth: usize, options: &OpenOptions<'_>) -> Result<HostFile> {
+    let failed = |source| match depth {
+        0 => Error::Open { path: path.to_owned(), source },
+        _ => Error::Backing { path: path.to_owned(), source },
+    };
+    let mut write = depth < options.writable;
+    let file = match HostFile::open(path, !write) {
+        Err(e) if depth == 0 && options.top_may_be_read_only && is_read_only(&e) => {
+            write = false;
+            HostFile::open(path, true)
+        }
+        other => other,
+    }
+    .map_err(failed)?;
+    if !options.unlocked {
+        let kind = if write { LockKind::Exclusive } else { LockKind::Shared };
+        lock(&file, kind).map_err(Error::io("locking", path))?;
+    }
+    Ok(file)
+}
+
+fn is_read_only(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+fn same_file(a: &HostFile, b: &HostFile) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (a.file().metadata(), b.file().metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
