@@ -72,13 +72,18 @@ impl Copier {
         self.copy_bytes(src, src_offset + tail, dst, offset + tail, len - tail)
     }
 
-    /// Whether a run of `len` bytes would be cloned, all but its unaligned ends.
-    pub fn would_clone(&self, len: u64) -> bool {
-        len >= CLONE_MIN && self.clone_block.is_some()
+    /// Where in a range the part begins that would be cloned and not copied, and how long that is.
+    pub fn clonable(&self, src_offset: u64, offset: u64, len: u64) -> Option<(u64, u64)> {
+        let block = self.clone_block?;
+        if len < CLONE_MIN || src_offset % block != offset % block {
+            return None;
+        }
+        let head = (block - offset % block) % block;
+        Some((head, (len - head) / block * block))
     }
 
-    /// Shares the aligned middle of a range. Returns where in the range it begins and how long it is;
-    /// `(0, 0)` or `(len, 0)` when nothing was shared.
+    /// Shares the middle of a range where that can be done. Returns where in the range it begins and how
+    /// long it is; `(len, 0)` when nothing was shared.
     fn try_clone(
         &mut self,
         src: &dyn BlockDevice,
@@ -87,14 +92,8 @@ impl Copier {
         offset: u64,
         len: u64,
     ) -> io::Result<(u64, u64)> {
-        let (Some(block), Some(from), Some(to)) = (self.clone_block, src.host_file(), dst.host_file()) else {
-            return Ok((len, 0));
-        };
-        if len < CLONE_MIN || src_offset % block != offset % block {
-            return Ok((len, 0));
-        }
-        let head = (block - offset % block) % block;
-        let middle = (len - head) / block * block;
+        let (Some(from), Some(to)) = (src.host_file(), dst.host_file()) else { return Ok((len, 0)) };
+        let Some((head, middle)) = self.clonable(src_offset, offset, len) else { return Ok((len, 0)) };
         match clone_range(from, src_offset + head, middle, to, offset + head) {
             Ok(()) => {
                 self.stats.cloned += middle;

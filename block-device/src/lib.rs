@@ -11,6 +11,7 @@ mod host;
 mod lock;
 mod memory;
 mod newfile;
+mod observe;
 mod sys;
 
 pub use copy::{Copier, CopyStats, WINDOW, is_zero, spans_hole};
@@ -18,6 +19,7 @@ pub use host::HostFile;
 pub use lock::{Holder, LockConflict, LockKind, holders, lock, try_lock};
 pub use memory::MemDevice;
 pub use newfile::{NewFile, sync_parent};
+pub use observe::{Observer, Unobserved};
 pub use sys::clone_range;
 
 use std::fs::File;

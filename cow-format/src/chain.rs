@@ -144,17 +144,21 @@ impl Chain {
     }
 
     /// Records in layer `i`, which must be open for writing, that what is below it is its base as it is now.
+    /// The recorded path stays, unless it is to be `moved` to where the base was found.
     ///
     /// # Errors
     /// As [`Layer::set_base`].
-    pub fn accept_below(&mut self, i: usize, root: Option<Root>) -> Result<()> {
+    pub fn accept_below(&mut self, i: usize, root: Option<Root>, moved: bool) -> Result<()> {
         let below = self.below(i).clone();
         let path = below.path();
         let meta = below.file().metadata().map_err(Error::io("stating", path))?;
         let fingerprint = Fingerprint::of(&meta);
-        let absolute = fs::canonicalize(path).map_err(Error::io("resolving", path))?;
+        let backing = match moved {
+            true => fs::canonicalize(path).map_err(Error::io("resolving", path))?,
+            false => self.layers[i].header.backing.clone(),
+        };
         let record = Record { root, base_is_cow: i + 1 < self.layers.len(), fingerprint };
-        self.layers[i].set_base(&absolute, fingerprint.header_mtime(), Some(record))
+        self.layers[i].set_base(&backing, fingerprint.header_mtime(), Some(record))
     }
 
     fn check(&self, i: usize, options: &OpenOptions<'_>) -> Result<Match> {

@@ -1,10 +1,11 @@
 //! Making COW files.
 
 use crate::error::{Error, Result};
-use crate::header::{DEFAULT_ALIGNMENT, DEFAULT_SECTOR_SIZE, Header, Version};
+use crate::header::{DEFAULT_ALIGNMENT, DEFAULT_SECTOR_SIZE, Header, Layout, Version};
 use crate::layer::{Layer, head_bytes};
 use crate::log::{self, Entry, Event};
 use crate::record::Record;
+use crate::scan::Run;
 use block_device::{BlockDevice, HostFile, NewFile};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,18 +74,6 @@ impl NewCow {
         self.new.device()
     }
 
-    /// Sets the bits of `[start, end)`, in sectors, the slow way: fine for a file made from a copy.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub fn mark(&self, start: u64, end: u64) -> io::Result<()> {
-        let at = self.header.layout.bitmap_offset + start / 8;
-        let mut bytes = vec![0; (end.div_ceil(8) - start / 8) as usize];
-        self.file().read_at(&mut bytes, at)?;
-        (start..end).for_each(|s| bytes[(s / 8 - start / 8) as usize] |= 1 << (s % 8));
-        self.file().write_at(&bytes, at)
-    }
-
     /// Syncs the file, gives it its name, and notes it in the log of its base where that can be written.
     ///
     /// # Errors
@@ -96,5 +85,61 @@ impl NewCow {
             let _ = log::append(&self.base, &entry);
         }
         Layer::read(Arc::new(file))
+    }
+}
+
+/// Sets bits of a new file's bitmap in ascending order, through a buffer.
+pub struct BitWriter<'a> {
+    file: &'a dyn BlockDevice,
+    layout: Layout,
+    /// Bytes of the bitmap from `first` on, to be written when the next bit lies beyond them.
+    window: Vec<u8>,
+    first: u64,
+    used: bool,
+}
+
+impl<'a> BitWriter<'a> {
+    const WINDOW: u64 = 32 << 10;
+
+    /// For a file whose bitmap is still all zero.
+    pub fn new(file: &'a dyn BlockDevice, layout: Layout) -> Self {
+        Self { file, layout, window: vec![0; Self::WINDOW as usize], first: 0, used: false }
+    }
+
+    /// Marks the sectors that `run` touches, which lie at or after all that were marked before.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn mark(&mut self, run: Run) -> io::Result<()> {
+        let shift = self.layout.sector_shift();
+        let (mut at, end) = (run.offset >> shift, ((run.end() - 1) >> shift) + 1);
+        while at < end {
+            if at / 8 >= self.first + Self::WINDOW {
+                self.flush()?;
+                self.first = at / 8 / Self::WINDOW * Self::WINDOW;
+            }
+            let stop = end.min((self.first + Self::WINDOW) * 8);
+            while at < stop {
+                let byte = &mut self.window[(at / 8 - self.first) as usize];
+                let n = (8 - at % 8).min(stop - at);
+                *byte |= (((1u16 << n) - 1) << (at % 8)) as u8;
+                at += n;
+            }
+            self.used = true;
+        }
+        Ok(())
+    }
+
+    /// Writes what is still buffered. To be called at the end.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.used) {
+            let len = Self::WINDOW.min(self.layout.bitmap_len - self.first) as usize;
+            self.file.write_at(&self.window[..len], self.layout.bitmap_offset + self.first)?;
+            self.window.fill(0);
+        }
+        Ok(())
     }
 }

@@ -421,13 +421,16 @@ fn detect(prefix: &[u8], file_len: u64) -> Result<Version, HeaderError> {
     }
 }
 
-/// QEMU's `struct cow_header_v2` (block/cow.c until 2.0): path 1024 bytes, mtime 1032, size 1040,
-/// sector size 1048, header 1056 bytes.
+/// QEMU's `struct cow_header_v2` (block/cow.c until 2.0), not packed: path 1024 bytes, mtime at 1032, and
+/// size and sector size at 1040 and 1048 where the compiler aligned u64 to 8, at 1036 and 1044 on i386.
 fn is_qemu(prefix: &[u8], file_len: u64) -> bool {
     let Some(raw) = prefix.get(..1056) else { return false };
     let read = Reader { raw, big: true };
-    let (size, ss) = (read.u64(1040), u64::from(read.u32(1048)));
-    raw[8..1032].contains(&0) && ss == 512 && size > 0 && size.div_ceil(ss).div_ceil(8) + 1056 <= file_len
+    raw[8..1032].contains(&0)
+        && [1036, 1040].into_iter().any(|at| {
+            let (size, ss) = (read.u64(at), u64::from(read.u32(at + 8)));
+            ss == 512 && size > 0 && (size.div_ceil(ss).div_ceil(8)).saturating_add(1056) <= file_len
+        })
 }
 
 /// Byte offsets of the numeric fields; unused ones are 0.

@@ -24,7 +24,7 @@ mod segments;
 
 pub use bits::{run as bit_run, word_at};
 pub use chain::{Chain, MAX_LAYERS, Match, OpenOptions};
-pub use create::{BaseSpec, NewCow, Shape};
+pub use create::{BaseSpec, BitWriter, NewCow, Shape};
 pub use device::CowDevice;
 pub use error::{Error, Result, strerror};
 pub use header::{

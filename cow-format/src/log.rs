@@ -26,6 +26,9 @@ pub struct Entry {
     pub cow_dev: u64,
     /// Its inode number.
     pub cow_ino: u64,
+    /// When that inode was made, in nanoseconds since 1970: inode numbers are used again. 0 where unknown.
+    #[serde(default)]
+    pub cow_birth: u64,
     /// The undo file that keeps what the merge overwrites.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<PathBuf>,
@@ -52,14 +55,20 @@ impl Entry {
         let meta = fs::metadata(path)?;
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let cow = fs::canonicalize(path)?;
-        Ok(Self { event, time, cow, cow_dev: meta.dev(), cow_ino: meta.ino(), undo })
+        Ok(Self { event, time, cow, cow_dev: meta.dev(), cow_ino: meta.ino(), cow_birth: birth(&meta), undo })
     }
 
-    /// Whether this entry is about the COW file at `path`.
+    /// Whether this entry is about the very COW file at `path`, even if it had another name then. A copy of
+    /// it, or another file under its name, is not the same.
     pub fn is_about(&self, path: &Path) -> bool {
-        fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (self.cow_dev, self.cow_ino))
-            || fs::canonicalize(path).is_ok_and(|p| p == self.cow)
+        fs::metadata(path)
+            .is_ok_and(|m| (m.dev(), m.ino(), birth(&m)) == (self.cow_dev, self.cow_ino, self.cow_birth))
     }
+}
+
+fn birth(meta: &fs::Metadata) -> u64 {
+    let since = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |d| d.as_nanos() as u64)
 }
 
 /// Where the log of a base is kept.

@@ -1,1 +1,26 @@
+//! What is done with COW disks, for every program that does it: one function an operation.
+//!
+//! Operations print nothing and never exit; they report to a [`block_device::Observer`], stop when it says
+//! so, and return what they did as a serialisable report.
 
+mod adjust;
+mod base;
+pub mod check;
+mod compare;
+mod create;
+mod error;
+pub mod merge;
+mod repair;
+mod search;
+mod snapshot;
+mod users;
+mod verify;
+
+pub use adjust::{Adjusted, compact, identify, rebase, relocate};
+pub use base::{Base, BaseFormat};
+pub use compare::{Disk, compare};
+pub use create::{Content, Create, Created, create};
+pub use error::{Error, Result};
+pub use snapshot::{Snapshot, revert, snapshot};
+pub use users::find_users;
+pub use verify::{Verified, verify_base};

@@ -1,0 +1,68 @@
+//! What the integration tests share: COW files in memory, and the bitmap read the slow way.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // every test file uses its own part
+
+use cow_format::{ByteOrder, Header, Layout, Version};
+use powercut::XorShift;
+use std::path::Path;
+
+pub(crate) const VERSIONS: [Version; 5] = [
+    Version::V1(ByteOrder::Little),
+    Version::V1(ByteOrder::Big),
+    Version::V2,
+    Version::V3,
+    Version::V3Broken,
+];
+
+/// What the data area of a new file holds: neither zeros nor anything a test writes on purpose. A bit without
+/// its data shows it.
+pub(crate) const STALE: u8 = 0x5a;
+
+/// The header of a file in memory.
+pub(crate) fn header(version: Version, size: u64, sector_size: u32, alignment: u32) -> Header {
+    Header::new(version, Path::new("/base"), 0, size, sector_size, alignment).unwrap()
+}
+
+/// A COW file with every sector clean and stale bytes where data will go.
+pub(crate) fn clean_file(header: &Header) -> Vec<u8> {
+    let mut bytes = header.encode();
+    bytes.resize(header.layout.data_offset as usize, 0);
+    bytes.resize(header.layout.file_len() as usize, STALE);
+    bytes
+}
+
+/// A size that the version can describe, near `size`: versions 1 and 2 need sectors in eights.
+pub(crate) fn fit_size(version: Version, size: u64, sector_size: u32) -> u64 {
+    match version {
+        Version::V1(_) | Version::V2 => {
+            let unit = 8 * u64::from(sector_size);
+            size.next_multiple_of(unit) - size % u64::from(sector_size).min(512)
+        }
+        Version::V3 | Version::V3Broken => size,
+    }
+}
+
+pub(crate) fn random_bytes(len: usize, rng: &mut XorShift) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    rng.fill_nonzero(&mut bytes);
+    bytes
+}
+
+/// Whether each sector's bit is set, one bit at a time.
+pub(crate) fn bits_of(file: &[u8], layout: &Layout) -> Vec<bool> {
+    let bitmap = &file[layout.bitmap_offset as usize..layout.bitmap_end() as usize];
+    (0..layout.mapped_sectors as usize).map(|i| bitmap[i / 8] >> (i % 8) & 1 == 1).collect()
+}
+
+/// The dirty byte ranges, `(start, end)`, of a list of bits.
+pub(crate) fn runs_of(bits: &[bool], layout: &Layout) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for (i, _) in bits.iter().enumerate().filter(|(_, dirty)| **dirty) {
+        let start = i as u64 * u64::from(layout.sector_size);
+        let end = (start + u64::from(layout.sector_size)).min(layout.size);
+        match runs.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => runs.push((start, end)),
+        }
+    }
+    runs
+}

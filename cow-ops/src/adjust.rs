@@ -1,0 +1,257 @@
+//! Changing a COW file without changing what its disk shows: compact, rebase, relocate, identify.
+
+use crate::base::{Base, BaseFormat};
+use crate::create::differing_sectors;
+use crate::error::{Error, Result, or_cancelled};
+use block_device::{BlockDevice, Observer, WINDOW, is_zero};
+use cow_format::{Chain, Layout, Match, OpenOptions, Run};
+use serde::Serialize;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a change came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Adjusted {
+    /// The COW file.
+    pub cow: PathBuf,
+    /// Its base now.
+    pub base: PathBuf,
+    /// Root of the base's digest tree, if it is recorded.
+    pub identity: Option<String>,
+    /// Bytes that became clean, because the base holds the same.
+    pub cleaned: u64,
+    /// Bytes that became dirty, because the base holds something else.
+    pub copied: u64,
+    /// Disk space used by the COW file before, in bytes.
+    pub space_before: u64,
+    /// And after.
+    pub space_after: u64,
+}
+
+fn open(cow: &Path, force: bool, backing: Option<PathBuf>, observer: &dyn Observer) -> Result<Chain> {
+    let digesting = |done, total| observer.progress("checking the base", done, total);
+    let options = OpenOptions {
+        writable: 1,
+        backing,
+        ignore_mismatch: force,
+        digesting: Some(&digesting),
+        ..OpenOptions::default()
+    };
+    let chain = Chain::open(cow, &options)?;
+    if chain.matches[0] == Match::UnfinishedMerge {
+        let text = format!(
+            "an in-place merge of it was interrupted: finish it first with uml_moo -d {}",
+            cow.display()
+        );
+        return Err(Error::Refused(text));
+    }
+    Ok(chain)
+}
+
+fn space(chain: &Chain) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    chain.top().file.file().metadata().map_or(0, |m| m.blocks() * 512)
+}
+
+fn adjusted(chain: &Chain, space_before: u64) -> Adjusted {
+    Adjusted {
+        cow: chain.top().path().to_owned(),
+        base: chain.below(0).path().to_owned(),
+        identity: chain.top().record.valid().and_then(|r| r.root).map(|r| r.to_string()),
+        cleaned: 0,
+        copied: 0,
+        space_before,
+        space_after: space(chain),
+    }
+}
+
+/// Clears the bits of sectors that equal the base, and gives back the space of those, of zeros, and of data
+/// that no bit names. Bits are cleared durably before their data goes.
+///
+/// # Errors
+/// Any [`Error`]; wherever it stops, the disk shows what it showed.
+pub fn compact(cow: &Path, observer: &dyn Observer) -> Result<Adjusted> {
+    let chain = open(cow, false, None, observer)?;
+    let before = space(&chain);
+    let (file, layout, below) = (&*chain.top().file, chain.top().header.layout, chain.device(1)?);
+    let failed = || or_cancelled("compacting", cow, ": nothing is lost; run it again to go on");
+    let mut cleaned = 0;
+    let data = Shifted { file, layout };
+    for run in chain.top().dirty_runs() {
+        let run = run.map_err(failed())?;
+        cleaned += clear_equal(&data, &*below, run, observer).map_err(failed())?;
+    }
+    file.flush().map_err(failed())?;
+    for run in chain.top().dirty_runs() {
+        punch_zeros(&data, run.map_err(failed())?).map_err(failed())?;
+    }
+    crate::repair::punch_orphans(file, layout).map_err(failed())?;
+    file.flush().map_err(failed())?;
+    Ok(Adjusted { cleaned, ..adjusted(&chain, before) })
+}
+
+/// The data of a COW file at device offsets, whatever its bitmap says.
+struct Shifted<'a> {
+    file: &'a dyn BlockDevice,
+    layout: Layout,
+}
+
+impl Shifted<'_> {
+    fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buf, self.layout.data_offset + offset)
+    }
+
+    /// Clears the bits of a range of whole sectors.
+    fn clear(&self, start: u64, end: u64) -> io::Result<()> {
+        let shift = self.layout.sector_shift();
+        let (first, last) = (start >> shift, ((end - 1) >> shift) + 1);
+        let mut bytes = vec![0; (last.div_ceil(8) - first / 8) as usize];
+        let at = self.layout.bitmap_offset + first / 8;
+        self.file.read_at(&mut bytes, at)?;
+        (first..last).for_each(|s| bytes[(s / 8 - first / 8) as usize] &= !(1 << (s % 8)));
+        self.file.write_at(&bytes, at)
+    }
+}
+
+fn clear_equal(
+    data: &Shifted<'_>,
+    below: &dyn BlockDevice,
+    run: Run,
+    observer: &dyn Observer,
+) -> io::Result<u64> {
+    let ss = u64::from(data.layout.sector_size);
+    let window = (WINDOW as u64).max(ss);
+    let (mut x, mut y) = (vec![0; window as usize], vec![0; window as usize]);
+    let (mut at, mut cleaned) = (run.offset, 0);
+    while at < run.end() {
+        let n = window.min(run.end() - at);
+        let (x, y) = (&mut x[..n as usize], &mut y[..n as usize]);
+        data.read(x, at)?;
+        below.read_at(y, at)?;
+        let mut equal_from = None;
+        for (i, (a, b)) in x.chunks(ss as usize).zip(y.chunks(ss as usize)).enumerate() {
+            let here = at + i as u64 * ss;
+            match (a == b, equal_from) {
+                (true, None) => equal_from = Some(here),
+                (false, Some(from)) => {
+                    data.clear(from, here)?;
+                    cleaned += here - from;
+                    equal_from = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(from) = equal_from {
+            data.clear(from, at + n)?;
+            cleaned += at + n - from;
+        }
+        at += n;
+        observer.progress("compacting", at, data.layout.size);
+        if observer.cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
+    Ok(cleaned)
+}
+
+/// Gives back whole blocks of zeros; the bit stays, and a hole reads the same.
+fn punch_zeros(data: &Shifted<'_>, run: Run) -> io::Result<()> {
+    const BLOCK: u64 = 4096;
+    let shift = data.layout.data_offset;
+    let mut buf = [0; BLOCK as usize];
+    let mut at = (shift + run.offset).next_multiple_of(BLOCK);
+    let end = shift + run.end();
+    while at + BLOCK <= end {
+        let extent = data.file.extent(at)?;
+        if extent.kind == block_device::ExtentKind::Hole {
+            at = (at + extent.len).next_multiple_of(BLOCK);
+            continue;
+        }
+        data.file.read_at(&mut buf, at)?;
+        if is_zero(&buf) {
+            data.file.discard(at, BLOCK)?;
+        }
+        at += BLOCK;
+    }
+    Ok(())
+}
+
+/// Puts the COW file onto another base of the same size. Sectors that are clean and differ between the two
+/// are first copied into the COW file; `header_only` trusts the caller that there are none.
+///
+/// # Errors
+/// Any [`Error`]; up to the last step the COW file still stands, whole, on its old base.
+pub fn rebase(
+    cow: &Path,
+    base: &Path,
+    format: BaseFormat,
+    header_only: bool,
+    observer: &dyn Observer,
+) -> Result<Adjusted> {
+    let new = Base::open(base, format)?;
+    let mut chain = open(cow, header_only, None, observer)?;
+    let before = space(&chain);
+    if new.device.len() != chain.size() {
+        let (backing, header) = (new.device.len(), chain.size());
+        return Err(cow_format::Error::SizeMismatch { header, backing, path: base.to_owned() }.into());
+    }
+    let mut copied = 0;
+    if !header_only {
+        let failed = || or_cancelled("rebasing", cow, ": it still stands on its old base, with nothing lost");
+        let (disk, below, ss) = (chain.device(0)?, chain.device(1)?, chain.top().header.layout.sector_size);
+        for segment in chain.segments(1) {
+            let s = segment.map_err(failed())?;
+            if s.layer.is_some() {
+                continue;
+            }
+            let mut keep = |run: Run, old: &[u8]| {
+                copied += run.len;
+                disk.write_at(old, run.offset)
+            };
+            differing_sectors(&*new.device, &*below, ss, (s.offset, s.offset + s.len), observer, &mut keep)
+                .map_err(failed())?;
+        }
+        disk.flush().map_err(failed())?;
+    }
+    let spec = new.spec(None)?;
+    chain.layers[0].set_base(&spec.path, spec.mtime, spec.record)?;
+    let base = spec.path;
+    Ok(Adjusted { copied, base, ..adjusted(&chain, before) })
+}
+
+/// Records where the base is now: at `base`, or wherever in `dirs` and below a file is that fits.
+///
+/// # Errors
+/// [`Error::Refused`] when none or more than one fits; any other [`Error`].
+pub fn relocate(
+    cow: &Path,
+    base: Option<&Path>,
+    dirs: &[PathBuf],
+    observer: &dyn Observer,
+) -> Result<Adjusted> {
+    let found = match base {
+        Some(base) => base.to_owned(),
+        None => crate::search::find_base(cow, dirs, observer)?,
+    };
+    let mut chain = open(cow, false, Some(found), observer)?;
+    let before = space(&chain);
+    let root = chain.top().record.valid().and_then(|r| r.root);
+    chain.accept_below(0, root, true)?;
+    Ok(adjusted(&chain, before))
+}
+
+/// Computes the identity of the base and records it. `force` takes the base as it is now for the right one.
+///
+/// # Errors
+/// [`Error::Refused`] where the version has no room for a record; any other [`Error`].
+pub fn identify(cow: &Path, force: bool, observer: &dyn Observer) -> Result<Adjusted> {
+    let mut chain = open(cow, force, None, observer)?;
+    let before = space(&chain);
+    if chain.top().header.record_offset().is_none() {
+        let name = chain.top().header.version.name();
+        return Err(Error::Refused(format!("{name} has no room for an identity: convert to v3 first")));
+    }
+    let root = Base::at(&chain, 1)?.identify(observer)?;
+    chain.accept_below(0, Some(root), false)?;
+    Ok(adjusted(&chain, before))
+}
