@@ -107,8 +107,11 @@ impl Bitmap {
     }
 
     fn note_unsaved(&self, chunk: &Chunk, index: usize) {
+        // Under the lock: a second writer of the chunk must not return, and flush, between the first one's mark
+        // and its place in the list.
+        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
         if !chunk.unsaved.swap(true, Ordering::AcqRel) {
-            self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+            unsaved.push(index);
         }
     }
 

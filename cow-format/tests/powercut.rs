@@ -8,7 +8,9 @@ use block_device::{BlockDevice, MemDevice};
 use common::{bits_of, clean_file, header, random_bytes};
 use cow_format::{ByteOrder, CowDevice, Header, Version, parse_device};
 use powercut::{ATOM, Device, PowerCut, Survivors, XorShift, every_cut};
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 const SEEDS: u64 = 6;
 
@@ -119,7 +121,7 @@ impl Case {
         model
     }
 
-    fn step(&self, device: &CowDevice, model: &mut Model, rng: &mut XorShift) -> std::io::Result<()> {
+    fn step(&self, device: &CowDevice, model: &mut Model, rng: &mut XorShift) -> io::Result<()> {
         let size = self.base.len() as u64;
         let mut offset = rng.below(size);
         let mut len = match rng.below(4) {
@@ -220,6 +222,75 @@ fn v2() {
 fn a_chain_of_two() {
     let layers = vec![header(Version::V3, 50_000, 512, 4096), header(Version::V3, 50_000, 4096, 4096)];
     Case::new("chain", 75, layers).sweep();
+}
+
+/// A file that, whenever it has been synced, lets somebody write to the disk above before the caller goes on.
+struct Meddled {
+    file: Device,
+    above: OnceLock<Weak<CowDevice>>,
+    syncs: AtomicU64,
+}
+
+impl BlockDevice for Meddled {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(buf, offset)
+    }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.discard(offset, len)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.file.flush()?;
+        let sync = self.syncs.fetch_add(1, Ordering::Relaxed);
+        if let Some(above) = self.above.get().and_then(Weak::upgrade) {
+            above.write_at(&[sync as u8 + 1; 1024], (8 + 3 * sync) * ATOM)?;
+        }
+        Ok(())
+    }
+}
+
+/// A write between the two syncs of a flush: its data is in neither the first sync nor, as yet, the second, so
+/// the bitmap that is saved between them must not have its bit.
+#[test]
+fn a_write_in_the_middle_of_a_flush() {
+    let header = header(Version::V3, 64 * ATOM, 512, 512);
+    let case = Case::new("meddled", 0, vec![header.clone()]);
+    let scenario = |disk: &PowerCut| {
+        let file = Arc::new(Meddled {
+            file: disk.device(clean_file(&header)),
+            above: OnceLock::new(),
+            syncs: AtomicU64::new(0),
+        });
+        let device = Arc::new(CowDevice::new(file.clone(), header.layout, case.base()).unwrap());
+        file.above.get_or_init(|| Arc::downgrade(&device));
+        let mut model = Model::new(&case.base);
+        for turn in 0..4u8 {
+            let bytes = [0x80 + turn; 700];
+            let offset = usize::from(turn) * 300;
+            model.change(offset, &bytes);
+            if device.write_at(&bytes, offset as u64).and_then(|()| device.flush()).is_err() {
+                break;
+            }
+            model.flushed();
+        }
+        // What the meddler writes is never promised, whenever it came.
+        for sync in 0..file.syncs.load(Ordering::Relaxed) {
+            model.change((8 + 3 * sync as usize) * 512, &[sync as u8 + 1; 1024]);
+        }
+        model
+    };
+    let check = |model: &Model, left: &Survivors, cut| {
+        model.check(&case.reopen(left), &|| format!("meddled after {cut:?}"));
+    };
+    println!("meddled: {}", every_cut(16, scenario, check));
 }
 
 /// Several threads write and flush, each its own sectors, and the power goes at some operation: each thread's

@@ -30,17 +30,6 @@ pub(crate) fn clean_file(header: &Header) -> Vec<u8> {
     bytes
 }
 
-/// A size that the version can describe, near `size`: versions 1 and 2 need sectors in eights.
-pub(crate) fn fit_size(version: Version, size: u64, sector_size: u32) -> u64 {
-    match version {
-        Version::V1(_) | Version::V2 => {
-            let unit = 8 * u64::from(sector_size);
-            size.next_multiple_of(unit) - size % u64::from(sector_size).min(512)
-        }
-        Version::V3 | Version::V3Broken => size,
-    }
-}
-
 pub(crate) fn random_bytes(len: usize, rng: &mut XorShift) -> Vec<u8> {
     let mut bytes = vec![0; len];
     rng.fill_nonzero(&mut bytes);

@@ -1,0 +1,31 @@
+//! `cowtool completions` and `cowtool man`
+
+use crate::context::Context;
+use crate::options::Cli;
+use anyhow::Context as _;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use cli_common::Outcome;
+use std::path::Path;
+
+pub(crate) fn completions(mut cx: Context, shell: Shell) -> anyhow::Result<Outcome> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cowtool", &mut text);
+    cx.out.bytes(&text);
+    Ok(Outcome::Success)
+}
+
+pub(crate) fn man(mut cx: Context, dir: Option<&Path>) -> anyhow::Result<Outcome> {
+    match dir {
+        Some(dir) => {
+            let failed = || format!("writing manual pages to \"{}\"", dir.display());
+            clap_mangen::generate_to(Cli::command(), dir).with_context(failed)?;
+        }
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            cx.out.bytes(&page);
+        }
+    }
+    Ok(Outcome::Success)
+}

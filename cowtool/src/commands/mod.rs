@@ -1,0 +1,42 @@
+//! One file a command.
+
+mod adjust;
+mod check;
+mod commit;
+mod convert;
+mod create;
+mod diff;
+mod info;
+mod map;
+mod meta;
+mod snapshot;
+mod verify;
+
+use crate::context::Context;
+use crate::options::{Cli, Command};
+use cli_common::Outcome;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let cx = Context::new(&cli)?;
+    match cli.command {
+        Command::Create(o) => create::run(cx, &o),
+        Command::Info(o) => info::run(cx, &o),
+        Command::Map(o) => map::run(cx, &o),
+        Command::Check(o) => check::run(cx, &o),
+        Command::Diff(o) => diff::run(cx, &o, false),
+        Command::Compare(o) => diff::run(cx, &o, true),
+        Command::Commit(o) => commit::run(cx, &o),
+        Command::Convert(o) => convert::run(cx, &o),
+        Command::Rebase(o) => adjust::rebase(cx, &o),
+        Command::Relocate(o) => adjust::relocate(cx, &o),
+        Command::Compact(o) => adjust::compact(cx, &o),
+        Command::Identify(o) => adjust::identify(cx, &o),
+        Command::Snapshot(o) => snapshot::snapshot(cx, &o),
+        Command::Revert(o) => snapshot::revert(cx, &o),
+        Command::Verify(o) => verify::run(cx, &o),
+        Command::Locks(o) => info::locks(cx, &o),
+        Command::Completions { shell } => meta::completions(cx, shell),
+        Command::Man { dir } => meta::man(cx, dir.as_deref()),
+    }
+}
