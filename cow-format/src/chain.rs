@@ -97,7 +97,25 @@ impl Chain {
             let verdict = chain.check(i, options)?;
             chain.matches.insert(0, verdict);
         }
+        chain.refresh()?;
         Ok(chain)
+    }
+
+    /// Notes the present state of bases that were touched or moved and have the recorded content all the
+    /// same, so that the next open needs no digest, and the real tools find the time stamp that they expect.
+    fn refresh(&mut self) -> Result<()> {
+        // From the bottom up: a header that was rewritten has changed the state of its file.
+        let mut rewritten = false;
+        for i in (0..self.layers.len()).rev() {
+            rewritten |= self.matches[i] == Match::Content;
+            if rewritten && !self.layers[i].file.read_only() {
+                let root = self.layers[i].record.valid().and_then(|r| r.root);
+                self.accept_below(i, root, false)?;
+            } else {
+                rewritten = false;
+            }
+        }
+        Ok(())
     }
 
     /// The file directly below layer `i`.
@@ -132,15 +150,6 @@ impl Chain {
     /// Which of the first `depth` layers each byte of the disk comes from.
     pub fn segments(&self, depth: usize) -> Segments<'_> {
         Segments::new(self.layers[..depth].iter().map(Layer::dirty_runs).collect(), self.size())
-    }
-
-    /// The identity of what is below layer `i`, computed where it is not kept.
-    ///
-    /// # Errors
-    /// [`Error::Io`] while reading it.
-    pub fn identify_below(&self, i: usize, progress: &dyn Fn(u64, u64)) -> Result<(Root, Fingerprint)> {
-        let file = self.below(i);
-        identity::identify(file, &*self.device(i + 1)?, progress).map_err(Error::io("reading", file.path()))
     }
 
     /// Records in layer `i`, which must be open for writing, that what is below it is its base as it is now.
@@ -193,7 +202,9 @@ impl Chain {
         match record.and_then(|r| r.root) {
             Some(recorded) => {
                 let nobody = |_, _| {};
-                let (found, _) = self.identify_below(i, options.digesting.unwrap_or(&nobody))?;
+                let progress = options.digesting.unwrap_or(&nobody);
+                let (found, _) = identity::identify(below, &*self.device(i + 1)?, false, progress)
+                    .map_err(Error::io("reading", path))?;
                 match found == recorded {
                     true => Ok(Match::Content),
                     false if options.ignore_mismatch => Ok(Match::Ignored),

@@ -151,8 +151,8 @@ pub fn kept_leaves(base: &Path, root: &Root, size: u64) -> io::Result<Vec<[u8; 3
     Ok(leaves)
 }
 
-/// The root of a base: the kept one where nothing has touched the base since, else computed, and kept for
-/// the next time where the directory can be written.
+/// The root of a base: the kept one where nothing has touched the base since, else computed, and with
+/// `keep` kept beside the base for the next time, where the directory can be written.
 ///
 /// `device` is what the base contains (its merged view, where it is a COW layer), `file` the file itself.
 ///
@@ -161,6 +161,7 @@ pub fn kept_leaves(base: &Path, root: &Root, size: u64) -> io::Result<Vec<[u8; 3
 pub fn identify(
     file: &HostFile,
     device: &dyn BlockDevice,
+    keep_tree: bool,
     mut progress: impl FnMut(u64, u64),
 ) -> io::Result<(Root, Fingerprint)> {
     let fingerprint = Fingerprint::of(&file.file().metadata()?);
@@ -176,7 +177,7 @@ pub fn identify(
         Ok(())
     })?;
     // A base that changed meanwhile has no identity; the caller sees the fingerprint of before.
-    if Fingerprint::of(&file.file().metadata()?) == fingerprint {
+    if keep_tree && Fingerprint::of(&file.file().metadata()?) == fingerprint {
         let record = Record { root: Some(root), base_is_cow: false, fingerprint };
         // Only a saving of time: a directory that cannot be written costs the next open a digest.
         let _ = keep(file.path(), &record, &leaves);

@@ -44,14 +44,10 @@ impl<'a> Segments<'a> {
             while l.run.is_some_and(|r| r.end() <= offset) {
                 l.run = l.runs.next().transpose()?;
             }
-            // A run further down cannot show before the ones above it end; looking on costs only a compare.
-            match l.run {
-                Some(r) if r.offset <= offset => {
-                    if layer.is_none() {
-                        (layer, end) = (Some(i), end.min(r.end()));
-                    }
-                }
-                Some(r) if layer.is_none() => end = end.min(r.offset),
+            // A run further down cannot show before the ones above it end.
+            match (layer, l.run) {
+                (None, Some(r)) if r.offset <= offset => (layer, end) = (Some(i), end.min(r.end())),
+                (None, Some(r)) => end = end.min(r.offset),
                 _ => {}
             }
         }

@@ -7,7 +7,8 @@ mod common;
 use block_device::{BlockDevice, ExtentKind, HostFile, MemDevice};
 use common::{STALE, VERSIONS, bits_of, header, random_bytes, runs_of};
 use cow_format::{
-    BaseSpec, CowDevice, DirtyRuns, Header, Layout, NewCow, Segment, Segments, Shape, Version, parse_device,
+    BaseSpec, BitWriter, CowDevice, DirtyRuns, Layout, NewCow, Run, Segment, Segments, Shape, Version,
+    parse_device,
 };
 use powercut::XorShift;
 use proptest::prelude::*;
@@ -397,23 +398,51 @@ fn sectors_without_a_bit() {
     }
 }
 
-/// A bitmap of several chunks and windows, with holes in it, in a file of the host.
-fn sparse(dir: &Path, name: &str, sectors: u64, rng: &mut XorShift) -> (HostFile, Header) {
-    let base = BaseSpec { path: dir.join("base"), mtime: 0, size: sectors * 512 - 77, record: None };
-    let new = NewCow::create(&dir.join(name), Shape::default(), &base).unwrap();
-    let header = new.header.clone();
+/// A COW file of the host with a bitmap of several chunks and windows, and the runs that it was given. Made
+/// through a [`BitWriter`], or byte by byte, which leaves holes in the bitmap.
+fn sparse(path: &Path, sectors: u64, by_writer: bool, rng: &mut XorShift) -> (HostFile, Layout, Vec<Run>) {
+    let size = sectors * 512 - 77;
+    let base = BaseSpec { path: path.with_extension("base"), mtime: 0, size, record: None };
+    let new = NewCow::create(path, Shape::default(), &base).unwrap();
+    let layout = new.header.layout;
     // Chunks are 32768 sectors, windows 262144, pages of the bitmap 32768 as well.
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
     for edge in [32_768u64, 262_144, 524_288, sectors - 1] {
-        let start = edge.saturating_sub(rng.below(200));
-        new.mark(start, (edge + rng.below(200)).min(sectors)).unwrap();
+        ranges.push((edge - rng.below(200), (edge + 1 + rng.below(200)).min(sectors)));
     }
-    for _ in 0..60 {
+    for i in 0..15 {
         let start = rng.below(sectors);
-        let len = if rng.chance(1, 4) { rng.below(80_000) } else { rng.below(90) } + 1;
-        new.mark(start, (start + len).min(sectors)).unwrap();
+        let len = 1 + rng.below(if i % 4 == 0 { 80_000 } else { 90 });
+        ranges.push((start, (start + len).min(sectors)));
     }
-    let layer = new.publish(false).unwrap();
-    (HostFile::open(layer.path(), true).unwrap(), header)
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, before| {
+        let joins = next.0 <= before.1;
+        if joins {
+            before.1 = before.1.max(next.1);
+        }
+        joins
+    });
+    let mut writer = BitWriter::new(new.file(), layout);
+    for (start, end) in &ranges {
+        if by_writer {
+            let offset = start * 512;
+            writer.mark(Run { offset, len: (end * 512).min(size) - offset }).unwrap();
+            continue;
+        }
+        let mut bytes = vec![0; (end.div_ceil(8) - start / 8) as usize];
+        new.file().read_at(&mut bytes, layout.bitmap_offset + start / 8).unwrap();
+        (*start..*end).for_each(|s| bytes[(s / 8 - start / 8) as usize] |= 1 << (s % 8));
+        new.file().write_at(&bytes, layout.bitmap_offset + start / 8).unwrap();
+    }
+    writer.flush().unwrap();
+    drop(writer);
+    new.publish(false).unwrap();
+    let runs = ranges
+        .iter()
+        .map(|(start, end)| Run { offset: start * 512, len: (end * 512).min(size) - start * 512 })
+        .collect();
+    (HostFile::open(path, true).unwrap(), layout, runs)
 }
 
 #[test]
@@ -425,8 +454,8 @@ fn large_bitmaps_with_holes() {
         let sectors = 600_000 + rng.below(1_000_000);
         let (mut files, mut bits) = (Vec::new(), Vec::new());
         for name in ["a", "b", "c"] {
-            let (file, header) = sparse(dir.path(), &format!("{name}{round}"), sectors, &mut rng);
-            let l = header.layout;
+            let path = dir.path().join(format!("{name}{round}"));
+            let (file, l, given) = sparse(&path, sectors, name == "b", &mut rng);
             let mut head = vec![0; l.bitmap_end() as usize];
             file.read_at(&mut head, 0).unwrap();
             let set = bits_of(&head, &l);
@@ -437,6 +466,7 @@ fn large_bitmaps_with_holes() {
                 at += extent.len;
             }
             let want = runs_of(&set, &l);
+            assert!(want.iter().copied().eq(given.iter().map(|r| (r.offset, r.end()))), "what was marked");
             assert!(runs(&file, l) == want);
             // The same runs from an open device, which looks from anywhere to anywhere.
             let file: Arc<dyn BlockDevice> = Arc::new(file);

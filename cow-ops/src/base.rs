@@ -67,7 +67,7 @@ impl Base {
     /// Those of reading it.
     pub fn identify(&self, observer: &dyn Observer) -> Result<Root> {
         let progress = |done, total| observer.progress("identifying the base", done, total);
-        let identified = identity::identify(&self.file, &*self.device, progress);
+        let identified = identity::identify(&self.file, &*self.device, true, progress);
         Ok(identified.map_err(Error::io("reading", self.path()))?.0)
     }
 

@@ -5,7 +5,7 @@ use crate::create::shape_of;
 use crate::error::{Error, Result};
 use crate::users::find_users;
 use block_device::sync_parent;
-use cow_format::{Chain, NewCow, OpenOptions, Shape, Version};
+use cow_format::{Chain, NewCow, OpenOptions, Shape, Version, identity, log};
 use serde::Serialize;
 use std::fs::{self, Permissions};
 use std::io;
@@ -104,6 +104,9 @@ pub fn revert(cow: &Path, empty: bool, force: bool) -> Result<Snapshot> {
     }
     let layers = chain.layers.len() - 1;
     fs::rename(&below, cow).map_err(Error::io("putting back", &below))?;
+    for kept in [log::log_path(&below), identity::tree_path(&below)] {
+        let _ = fs::remove_file(kept); // of a file that is no longer there
+    }
     set_writable(cow, true).map_err(Error::io("thawing", cow))?;
     sync_parent(cow).map_err(Error::io("syncing the directory of", cow))?;
     Ok(Snapshot { cow: cow.to_owned(), frozen: Some(below), layers })

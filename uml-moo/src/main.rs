@@ -2,8 +2,8 @@
 
 mod options;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use cli_common::{ExitCodes, Format, Outcome, Output, Reporter, Show, duration, percent, size};
 use cow_ops::merge::{InPlace, NewFileMerge, Report, merge_in_place, merge_new};
 use options::Options;
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 const CODES: ExitCodes = ExitCodes { failure: 1, usage: 1 };
 
 fn main() -> ExitCode {
+    // For `make install`; not among the options, which are the old tool's.
+    if std::env::args_os().nth(1).is_some_and(|a| a == "--man") {
+        return cli_common::run(CODES, man);
+    }
     match Options::try_parse() {
         Ok(options) => cli_common::run(CODES, || merge(&options)),
         Err(e) => {
@@ -23,6 +27,13 @@ fn main() -> ExitCode {
             if asked { ExitCode::SUCCESS } else { ExitCode::from(CODES.usage) }
         }
     }
+}
+
+fn man() -> anyhow::Result<Outcome> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Options::command()).render(&mut page)?;
+    Output::new(Format::Human).bytes(&page);
+    Ok(Outcome::Success)
 }
 
 fn merge(options: &Options) -> anyhow::Result<Outcome> {

@@ -1,0 +1,54 @@
+# Everything sets itself up: `make demo` and `make test` are all a newcomer needs.
+PREFIX ?= /usr/local
+CARGO  ?= cargo
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: all demo test test-long bench lint doc install fuzz clean
+all:
+	$(CARGO) build --release
+
+demo:
+	@scripts/setup.sh demo
+	@$(CARGO) build --release --quiet -p uml-moo -p cowtool
+	@scripts/demo.sh
+
+# All that CI runs.
+test:
+	scripts/setup.sh test
+	$(MAKE) --no-print-directory lint
+	$(CARGO) build --release -p uml-moo -p cowtool
+	$(CARGO) test --workspace --quiet
+	tests/kill9.sh 20
+
+# What takes long: 100 kills, a 100 GiB base, ten minutes of each fuzz target.
+test-long: test
+	tests/kill9.sh 100
+	tests/big.sh
+	cow-ops/fuzz/run.sh 600
+
+bench:
+	scripts/setup.sh test
+	$(CARGO) run --release -p bench
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check licenses bans sources; \
+	else echo "SKIPPED: cargo deny: not installed (cargo install --locked cargo-deny)"; fi
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+fuzz:
+	cow-ops/fuzz/run.sh 60
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	target/release/cowtool man $(DESTDIR)$(PREFIX)/share/man/man1
+	target/release/uml_moo --man > $(DESTDIR)$(PREFIX)/share/man/man1/uml_moo.1
+	target/release/cowtool completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cowtool
+
+clean:
+	$(CARGO) clean
+	rm -rf demo
