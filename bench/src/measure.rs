@@ -15,33 +15,27 @@ const MOST_ROUNDS: usize = 21;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cost {
     pub(crate) wall: f64,
-    pub(crate) user: f64,
-    pub(crate) sys: f64,
+    /// User and system time together: the kernel knows their sum to the microsecond, but splits it by
+    /// counting ticks, which says nothing about a few milliseconds.
+    pub(crate) cpu: f64,
 }
 
-impl Cost {
-    pub(crate) fn cpu(self) -> f64 {
-        self.user + self.sys
-    }
-}
-
-/// User and system time of all children that have ended, with their own children.
-fn children() -> Result<(i64, i64)> {
+/// Microseconds of CPU of all children that have ended, with their own children.
+fn children() -> Result<i64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    Ok((usage.user_time().num_microseconds(), usage.system_time().num_microseconds()))
+    Ok((usage.user_time() + usage.system_time()).num_microseconds())
 }
 
 /// Runs a command to its end; `sync` is a file that it has to make durable, if it has not done so itself.
 pub(crate) fn run(command: &mut Command, sync: Option<&Path>) -> Result<Cost> {
-    let (user, sys) = children()?;
+    let before = children()?;
     let begun = Instant::now();
     check(command)?;
     if let Some(file) = sync {
         check(Command::new("sync").arg(file))?;
     }
     let wall = begun.elapsed().as_secs_f64();
-    let (user_after, sys_after) = children()?;
-    Ok(Cost { wall, user: (user_after - user) as f64 / 1e6, sys: (sys_after - sys) as f64 / 1e6 })
+    Ok(Cost { wall, cpu: (children()? - before) as f64 / 1e6 })
 }
 
 /// Runs a command that has to succeed, and returns what it printed.
@@ -76,6 +70,12 @@ pub(crate) struct Series {
 impl Series {
     pub(crate) fn median(&self, of: impl Fn(Cost) -> f64) -> f64 {
         median(self.costs.iter().map(|c| of(*c)).collect())
+    }
+
+    /// The least and the most CPU that a round took.
+    pub(crate) fn cpu_range(&self) -> (f64, f64) {
+        let cpu = self.costs.iter().map(|c| c.cpu);
+        (cpu.clone().fold(f64::INFINITY, f64::min), cpu.fold(0.0, f64::max))
     }
 
     /// How many times what `other` takes this one takes: the median over rounds, each with itself alone.
@@ -166,7 +166,7 @@ mod tests {
         let mut busy = Command::new("sh");
         busy.args(["-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]);
         let cost = run(&mut busy, None).unwrap();
-        assert!(cost.cpu() > 0.0 && cost.wall > 0.0);
+        assert!(cost.cpu > 0.0 && cost.wall > 0.0);
         assert!(run(&mut Command::new("false"), None).is_err());
     }
 }

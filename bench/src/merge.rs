@@ -62,15 +62,15 @@ fn in_place(
     report.table(&cost_table(&title("Merge in place", name, images, &series), &series));
     let Some(ours) = find(&series, Way::Ours) else { return Ok(()) };
     if let Some(floor) = find(&series, Way::Floor) {
-        let ratio = ours.ratio(floor, Cost::cpu);
+        let ratio = ours.ratio(floor, |c| c.cpu);
         report.goal("in place: CPU over moo_floor", name, ratio, Limit::AtMost(1.2), "x");
     }
     if let Some(real) = find(&series, Way::Real) {
-        let ratio = real.ratio(ours, Cost::cpu);
+        let ratio = real.ratio(ours, |c| c.cpu);
         report.goal("in place: CPU of the real uml_moo over ours", name, ratio, Limit::AtLeast(3.0), "x");
     }
     if let Some(commit) = find(&series, Way::QemuCommit) {
-        let ratio = commit.ratio(ours, Cost::cpu);
+        let ratio = commit.ratio(ours, |c| c.cpu);
         report.goal("in place: CPU of qemu-img commit over ours", name, ratio, Limit::AtLeast(5.0), "x");
     }
     Ok(())
@@ -87,7 +87,7 @@ fn new_file(
     report.progress(&format!("new file: {name}"));
     let contender = |way: Way| Contender {
         name: way.name().to_owned(),
-        prepare: Box::new(|| images.reset()),
+        prepare: Box::new(|| images.reset().and_then(|()| dir.warm(args.size))),
         command: Box::new(move || tools.new_file(way, images)),
         output: Some(images.out.clone()),
         verify: Box::new(move |first| match first && way != Way::Cp {
@@ -107,7 +107,7 @@ fn new_file(
             report.goal(&goal, name, ratio, Limit::AtMost(1.0), "x");
         }
         if let Some(real) = find(&series, Way::Real) {
-            let ratio = real.ratio(ours, Cost::cpu);
+            let ratio = real.ratio(ours, |c| c.cpu);
             let goal = format!("{how}: CPU of the real uml_moo over ours");
             report.goal(&goal, name, ratio, Limit::AtLeast(3.0), "x");
         }
@@ -126,19 +126,19 @@ fn find(series: &[Series], way: Way) -> Option<&Series> {
 
 /// Medians in ms, and everything in multiples of ours.
 pub(crate) fn cost_table(title: &str, series: &[Series]) -> Table {
-    let columns = ["", "wall ms", "CPU ms", "user ms", "sys ms", "wall / ours", "CPU / ours"];
+    let columns = ["", "wall ms", "CPU ms", "CPU ms, least to most", "wall / ours", "CPU / ours"];
     let mut table = Table::new(title, &columns);
     let ours = find(series, Way::Ours);
     for s in series {
         let ratio = |of: fn(Cost) -> f64| ours.map_or(String::new(), |o| times(s.ratio(o, of)));
+        let (least, most) = s.cpu_range();
         table.row(vec![
             s.name.clone(),
             ms(s.median(|c| c.wall)),
-            ms(s.median(Cost::cpu)),
-            ms(s.median(|c| c.user)),
-            ms(s.median(|c| c.sys)),
+            ms(s.median(|c| c.cpu)),
+            format!("{} to {}", ms(least), ms(most)),
             ratio(|c| c.wall),
-            ratio(Cost::cpu),
+            ratio(|c| c.cpu),
         ]);
     }
     table

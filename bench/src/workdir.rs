@@ -62,9 +62,12 @@ impl WorkDir {
         }
     }
 
-    /// Touches that much memory: on a virtual machine the first touch of a page can cost more than
-    /// everything that is to be measured.
+    /// Touches that much memory, where memory is what the files lie in: on a virtual machine that gives
+    /// free pages back to its host, touching them again can cost more than everything to be measured.
     pub(crate) fn warm(&self, bytes: u64) -> Result<()> {
+        if !self.tmpfs {
+            return Ok(());
+        }
         let path = self.path.join("warm");
         let mut file = File::create(&path)?;
         let chunk = vec![1; 1 << 20];

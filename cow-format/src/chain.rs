@@ -10,6 +10,7 @@ use crate::segments::Segments;
 use block_device::{BlockDevice, HostFile, LockKind, lock};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +29,9 @@ pub struct OpenOptions<'a> {
     pub unlocked: bool,
     /// Use this file as the top layer's base, whatever its header names.
     pub backing: Option<PathBuf>,
+    /// Refuse the disk unless this is the file that its header names, whatever path leads there: what a
+    /// caller asks for who names both, as in `ubd0=cow,base`.
+    pub expected_backing: Option<PathBuf>,
     /// Open although the base seems to have changed. Its size must still be right.
     pub ignore_mismatch: bool,
     /// Told how far the digest of a base is, in bytes done and bytes in all, when one must be computed.
@@ -71,6 +75,11 @@ impl Chain {
         let base = loop {
             let depth = layers.len();
             let file = Arc::new(open_file(&next, depth, options)?);
+            // Before the lock: a file that is there twice would be locked out by itself.
+            if layers.iter().any(|l| same_file(&l.file, &file)) {
+                return Err(Error::Cycle { path: next });
+            }
+            lock_file(&file, options)?;
             if let Some(above) = layers.last()
                 && !above.record.valid().is_some_and(|r| r.base_is_cow)
             {
@@ -79,19 +88,16 @@ impl Chain {
             if depth > MAX_LAYERS {
                 return Err(Error::TooDeep { path: path.to_owned(), max: MAX_LAYERS });
             }
-            if layers.iter().any(|l| same_file(&l.file, &file)) {
-                return Err(Error::Cycle { path: next });
-            }
             let layer = Layer::read(file)?;
+            if let (Some(requested), 0) = (&options.expected_backing, depth) {
+                expect_backing(&layer, requested)?;
+            }
             next = match (&options.backing, depth) {
                 (Some(backing), 0) => backing.clone(),
                 _ => layer.backing_path(),
             };
             layers.push(layer);
         };
-        if layers.iter().any(|l| same_file(&l.file, &base)) {
-            return Err(Error::Cycle { path: next });
-        }
         let mut chain = Self { layers, base, matches: Vec::new() };
         for i in (0..chain.layers.len()).rev() {
             let verdict = chain.check(i, options)?;
@@ -107,8 +113,10 @@ impl Chain {
         // From the bottom up: a header that was rewritten has changed the state of its file.
         let mut rewritten = false;
         for i in (0..self.layers.len()).rev() {
+            // What is wrong stays wrong, however often it is opened all the same.
+            let right = matches!(self.matches[i], Match::Fingerprint | Match::Content | Match::Mtime);
             rewritten |= self.matches[i] == Match::Content;
-            if rewritten && !self.layers[i].file.read_only() {
+            if rewritten && right && self.names_below(i) && !self.layers[i].file.read_only() {
                 let root = self.layers[i].record.valid().and_then(|r| r.root);
                 self.accept_below(i, root, false)?;
             } else {
@@ -116,6 +124,16 @@ impl Chain {
             }
         }
         Ok(())
+    }
+
+    /// Whether the base that was opened is the one that the header of layer `i` names. A copy that stands in
+    /// for it has a time stamp of its own, which would not fit the path.
+    fn names_below(&self, i: usize) -> bool {
+        let id = |m: fs::Metadata| (m.dev(), m.ino());
+        match (fs::metadata(self.layers[i].backing_path()), self.below(i).file().metadata()) {
+            (Ok(named), Ok(opened)) => id(named) == id(opened),
+            _ => false,
+        }
     }
 
     /// The file directly below layer `i`.
@@ -231,20 +249,31 @@ fn open_file(path: &Path, depth: usize, options: &OpenOptions<'_>) -> Result<Hos
         0 => Error::Open { path: path.to_owned(), source },
         _ => Error::Backing { path: path.to_owned(), source },
     };
-    let mut write = depth < options.writable;
-    let file = match HostFile::open(path, !write) {
+    match HostFile::open(path, depth >= options.writable) {
         Err(e) if depth == 0 && options.top_may_be_read_only && is_read_only(&e) => {
-            write = false;
             HostFile::open(path, true)
         }
         other => other,
     }
-    .map_err(failed)?;
-    if !options.unlocked {
-        let kind = if write { LockKind::Exclusive } else { LockKind::Shared };
-        lock(&file, kind).map_err(Error::io("locking", path))?;
+    .map_err(failed)
+}
+
+fn lock_file(file: &HostFile, options: &OpenOptions<'_>) -> Result<()> {
+    if options.unlocked {
+        return Ok(());
     }
-    Ok(file)
+    let kind = if file.read_only() { LockKind::Shared } else { LockKind::Exclusive };
+    lock(file, kind).map_err(Error::io("locking", file.path()))
+}
+
+fn expect_backing(layer: &Layer, requested: &Path) -> Result<()> {
+    let id = |path: &Path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    let specified = layer.backing_path();
+    if requested == specified || (id(requested).is_some() && id(requested) == id(&specified)) {
+        return Ok(());
+    }
+    let (requested, cow) = (requested.to_owned(), layer.path().to_owned());
+    Err(Error::BackingMismatch { requested, specified, cow })
 }
 
 fn is_read_only(e: &io::Error) -> bool {
@@ -252,7 +281,6 @@ fn is_read_only(e: &io::Error) -> bool {
 }
 
 fn same_file(a: &HostFile, b: &HostFile) -> bool {
-    use std::os::unix::fs::MetadataExt;
     match (a.file().metadata(), b.file().metadata()) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,

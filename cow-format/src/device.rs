@@ -37,6 +37,10 @@ pub struct CowDevice {
     failed: AtomicBool,
 }
 
+/// Bytes of bitmap that an open device can have: 64 TiB of 512-byte sectors. A sparse file of a few
+/// kilobytes can claim more, and must not make the process run out of memory.
+const MAX_BITMAP: u64 = 16 << 30;
+
 enum Stripes<'a> {
     Shared { _guards: Vec<RwLockReadGuard<'a, ()>> },
     Exclusive { _guards: Vec<RwLockWriteGuard<'a, ()>> },
@@ -52,6 +56,12 @@ impl CowDevice {
         let invalid = |text| Err(io::Error::new(io::ErrorKind::InvalidData, text));
         if base.len() != layout.size {
             return invalid(format!("the base has {} bytes, the device {}", base.len(), layout.size));
+        }
+        if layout.bitmap_len > MAX_BITMAP {
+            return invalid(format!(
+                "a bitmap of {} bytes: larger sectors are needed for this size",
+                layout.bitmap_len
+            ));
         }
         if file.len() < layout.file_len() {
             for run in crate::DirtyRuns::new(&*file, layout) {

@@ -60,14 +60,14 @@ impl Place {
     fn above(&self, name: &str, below: &Path) -> PathBuf {
         let chain = open(below).unwrap();
         let device = chain.device(0).unwrap();
-        let (root, fingerprint) = identity::identify(&chain.top().file, &*device, |_, _| {}).unwrap();
+        let (root, fingerprint) = identity::identify(&chain.top().file, &*device, true, |_, _| {}).unwrap();
         self.cow_on(name, below, Some(Record { root: Some(root), base_is_cow: true, fingerprint }))
     }
 }
 
 fn record_of(base: &Path) -> Record {
     let file = HostFile::open(base, true).unwrap();
-    let (root, fingerprint) = identity::identify(&file, &file, |_, _| {}).unwrap();
+    let (root, fingerprint) = identity::identify(&file, &file, true, |_, _| {}).unwrap();
     Record { root: Some(root), base_is_cow: false, fingerprint }
 }
 
@@ -111,6 +111,12 @@ fn write(cow: &Path, offset: u64, bytes: &[u8]) {
     let device = chain.device(0).unwrap();
     device.write_at(bytes, offset).unwrap();
     device.flush().unwrap();
+}
+
+/// Names the base another way.
+fn rename_base(cow: &Path, base: &Path) {
+    let mut layer = Layer::read(Arc::new(HostFile::open(cow, false).unwrap())).unwrap();
+    layer.set_base(base, layer.header.mtime, layer.record.valid()).unwrap();
 }
 
 fn content(chain: &Chain) -> Vec<u8> {
@@ -174,8 +180,8 @@ fn what_is_not_there_is_named() {
 #[test]
 fn a_relative_base_lies_beside_the_cow_file() {
     let place = Place::new();
-    let cow = place.cow_on("cow", Path::new("base"), None);
-    set_mtime(&place.base, 0, 0); // what was recorded: "base" is not in this directory
+    let cow = place.plain("cow");
+    rename_base(&cow, Path::new("base"));
     assert_eq!(open(&cow).unwrap().base.path(), place.base);
 }
 
@@ -186,17 +192,73 @@ fn a_base_is_known_by_its_content() {
     assert_eq!(open(&cow).unwrap().matches, [Match::Fingerprint]);
 
     set_mtime(&place.base, 12345, 0);
-    assert_eq!(open(&cow).unwrap().matches, [Match::Content], "touched");
-    let again = Cell::new(false);
-    let counted = |_, _| again.set(true);
-    let options = OpenOptions { digesting: Some(&counted), ..OpenOptions::default() };
-    Chain::open(&cow, &options).unwrap();
-    assert!(!again.get(), "the digest was kept for this state of the base");
+    let digested = Cell::new(0);
+    let counted = |_, _| digested.set(digested.get() + 1);
+    let looking = OpenOptions { digesting: Some(&counted), ..OpenOptions::default() };
+    let before = fs::read(&cow).unwrap();
+    for n in 1..3 {
+        assert_eq!(Chain::open(&cow, &looking).unwrap().matches, [Match::Content], "touched");
+        assert_eq!(digested.get(), n, "said so, each time");
+    }
+    assert!(fs::read(&cow).unwrap() == before, "looking changes nothing");
+    let using = OpenOptions { writable: 1, ..looking.clone() };
+    assert_eq!(Chain::open(&cow, &using).unwrap().matches, [Match::Content]);
+    assert_eq!(digested.take(), 3);
+    let chain = Chain::open(&cow, &looking).unwrap();
+    assert_eq!((&chain.matches[..], chain.top().header.mtime), (&[Match::Fingerprint][..], 12345));
+    assert_eq!(digested.get(), 0, "the state of the base was noted when the disk was used");
+}
 
-    fs::copy(&place.base, place.path("copy")).unwrap();
-    let copy = OpenOptions { backing: Some(place.path("copy")), ..options };
-    assert_eq!(Chain::open(&cow, &copy).unwrap().matches, [Match::Content], "another inode");
-    assert!(again.get(), "the copy was digested, and said so");
+/// A copy is as good as the base itself; but the header still names that one, so what it says of its time
+/// stamp must go on being that one's.
+#[test]
+fn a_copy_stands_in_for_the_base() {
+    let place = Place::new();
+    set_mtime(&place.base, 1000, 0);
+    let cow = place.identified("cow");
+    let copy = place.path("copy");
+    fs::copy(&place.base, &copy).unwrap();
+    set_mtime(&copy, 2000, 0);
+    for writable in [0, 1] {
+        let options = OpenOptions { writable, backing: Some(copy.clone()), ..OpenOptions::default() };
+        let chain = Chain::open(&cow, &options).unwrap();
+        assert_eq!((&chain.matches[..], chain.base.path()), (&[Match::Content][..], &*copy));
+        drop(chain);
+        let chain = open(&cow).unwrap();
+        assert_eq!((&*chain.top().header.backing, chain.top().header.mtime), (&*place.base, 1000));
+        assert_eq!(chain.matches, [Match::Fingerprint], "{writable} writable");
+    }
+
+    // The same file by another path is no copy.
+    set_mtime(&place.base, 3000, 0);
+    let options = OpenOptions { writable: 1, backing: Some(place.path("./base")), ..OpenOptions::default() };
+    assert_eq!(Chain::open(&cow, &options).unwrap().matches, [Match::Content]);
+    assert_eq!(open(&cow).unwrap().top().header.mtime, 3000);
+}
+
+/// Opening all the same is for this once: the layer below being brought up to date does not make it right.
+#[test]
+fn what_was_ignored_is_not_accepted() {
+    let place = Place::new();
+    let mid = place.identified("mid");
+    let top = place.above("top", &mid);
+    write(&mid, 0, &[1; 512]);
+    assert!(matches!(open(&top), Err(Error::IdentityMismatch { .. })));
+    set_mtime(&place.base, 5, 0);
+    let options = OpenOptions { writable: 2, ignore_mismatch: true, ..OpenOptions::default() };
+    assert_eq!(Chain::open(&top, &options).unwrap().matches, [Match::Ignored, Match::Content]);
+    assert!(matches!(open(&top), Err(Error::IdentityMismatch { .. })), "{:?}", open(&top).unwrap().matches);
+}
+
+/// Bringing a layer up to date changes its file; what lies above must know it afterwards too.
+#[test]
+fn a_refreshed_layer_is_still_known_above() {
+    let place = Place::new();
+    let mid = place.identified("mid");
+    let top = place.above("top", &mid);
+    set_mtime(&place.base, 5, 0);
+    assert_eq!(open_writable(&top, 2).unwrap().matches, [Match::Fingerprint, Match::Content]);
+    assert_eq!(open(&top).unwrap().matches, [Match::Fingerprint; 2]);
 }
 
 #[test]
@@ -249,7 +311,7 @@ fn accepting_a_base_makes_it_the_right_one() {
         ..OpenOptions::default()
     };
     let mut chain = Chain::open(&cow, &options).unwrap();
-    let (root, _) = chain.identify_below(0, &|_, _| {}).unwrap();
+    let root = record_of(&moved).root.unwrap();
     chain.accept_below(0, Some(root), true).unwrap();
     drop(chain);
     let chain = open(&cow).unwrap();
@@ -258,7 +320,8 @@ fn accepting_a_base_makes_it_the_right_one() {
     drop(chain);
 
     // Where it was not moved, the path stays as somebody once wrote it.
-    let relative = place.cow_on("relative", Path::new("moved"), None);
+    let relative = place.cow_on("relative", &moved, None);
+    rename_base(&relative, Path::new("moved"));
     let options = OpenOptions { writable: 1, ignore_mismatch: true, ..OpenOptions::default() };
     Chain::open(&relative, &options).unwrap().accept_below(0, Some(root), false).unwrap();
     let chain = open(&relative).unwrap();
@@ -266,6 +329,28 @@ fn accepting_a_base_makes_it_the_right_one() {
         (&chain.matches[..], &*chain.top().header.backing),
         (&[Match::Fingerprint][..], Path::new("moved"))
     );
+}
+
+/// `ubd0=cow,base` names both: they must belong together, whatever path leads to the base.
+#[test]
+fn another_base_than_the_one_asked_for_is_refused() {
+    let place = Place::new();
+    let cow = place.identified("cow");
+    let expecting = |path: PathBuf| {
+        Chain::open(&cow, &OpenOptions { expected_backing: Some(path), ..OpenOptions::default() })
+    };
+    assert!(expecting(place.base.clone()).is_ok());
+    std::os::unix::fs::symlink(&place.base, place.path("link")).unwrap();
+    assert!(expecting(place.path("link")).is_ok());
+    fs::copy(&place.base, place.path("copy")).unwrap();
+    for other in ["copy", "missing"] {
+        let said = format!(
+            "Backing file mismatch - {:?} requested, {:?} specified in COW header of {cow:?}",
+            place.path(other),
+            place.base
+        );
+        assert_eq!(text(expecting(place.path(other))), said);
+    }
 }
 
 #[test]

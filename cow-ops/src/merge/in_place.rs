@@ -78,6 +78,7 @@ pub fn merge_in_place(cow: &Path, options: &InPlace, observer: &dyn Observer) ->
             backing: options.backing.clone(),
             ignore_mismatch: options.force,
             digesting: Some(&digesting),
+            ..OpenOptions::default()
         },
     )?;
     let depth = if options.all { chain.layers.len() } else { 1 };
@@ -210,6 +211,9 @@ impl Journal for HostJournal<'_> {
     }
 
     fn end(&mut self) -> Result<()> {
+        // The time stamp that the headers are about to name must survive too, and fdatasync leaves it out.
+        let base = self.chain.below(self.depth - 1);
+        base.file().sync_all().map_err(Error::io("syncing", self.base))?;
         if let Some(undo) = self.undo {
             undo.accept(self.chain, self.depth)?;
         }
