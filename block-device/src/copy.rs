@@ -5,7 +5,7 @@
 //! where the file system shares extents, `copy_file_range` only where a server does the copy, and read
 //! and write otherwise.
 
-use crate::{BlockDevice, ExtentKind, clone_range};
+use crate::{BlockDevice, clone_range};
 use rustix::fs::{copy_file_range, fstatfs};
 use std::fs::File;
 use std::io;
@@ -155,8 +155,7 @@ pub fn is_zero(bytes: &[u8]) -> bool {
 /// Whether the whole of a range is a hole in `device`.
 ///
 /// # Errors
-/// Those of [`BlockDevice::extent`].
+/// Those of [`BlockDevice::next_data`].
 pub fn spans_hole(device: &dyn BlockDevice, offset: u64, len: u64) -> io::Result<bool> {
-    let extent = device.extent(offset)?;
-    Ok(extent.kind == ExtentKind::Hole && extent.len >= len)
+    Ok(device.next_data(offset)? >= offset + len)
 }

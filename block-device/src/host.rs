@@ -202,6 +202,15 @@ impl BlockDevice for HostFile {
         }
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        check_range(offset, 1, self.len())?;
+        match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => Ok(start.min(self.len())),
+            Err(Errno::NXIO) => Ok(self.len()),
+            Err(_) => Ok(offset),
+        }
+    }
+
     fn host_file(&self) -> Option<&File> {
         Some(&self.file)
     }

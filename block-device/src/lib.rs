@@ -7,6 +7,7 @@
 //! Lock order: none here; no function takes more than one lock.
 
 mod copy;
+mod extents;
 mod host;
 mod lock;
 mod memory;
@@ -15,6 +16,7 @@ mod observe;
 mod sys;
 
 pub use copy::{Copier, CopyStats, WINDOW, is_zero, spans_hole};
+pub use extents::Extents;
 pub use host::HostFile;
 pub use lock::{Holder, LockConflict, LockKind, holders, lock, try_lock};
 pub use memory::MemDevice;
@@ -113,6 +115,13 @@ pub trait BlockDevice: Send + Sync {
     /// The stretch of one kind that begins at `offset` (which is below [`len`](Self::len)).
     fn extent(&self, offset: u64) -> io::Result<Extent> {
         Ok(Extent { len: self.len() - offset, kind: ExtentKind::Data })
+    }
+
+    /// The first byte from `offset` on that is not in a hole, or [`len`](Self::len). Cheaper than
+    /// [`extent`](Self::extent) where it lies in data: the end of that need not be found.
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        let extent = self.extent(offset)?;
+        Ok(if extent.kind == ExtentKind::Hole { offset + extent.len } else { offset })
     }
 
     /// The host file behind the device when device offsets are file offsets, for copies inside the host kernel.

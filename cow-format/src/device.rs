@@ -226,8 +226,9 @@ impl BlockDevice for CowDevice {
     }
 
     fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], mut offset: u64) -> io::Result<()> {
-        let end = offset + bufs.iter().map(|b| b.len() as u64).sum::<u64>();
-        check_range(offset, end - offset, self.layout.size)?;
+        let len = bufs.iter().map(|b| b.len() as u64).sum();
+        check_range(offset, len, self.layout.size)?;
+        let end = offset + len;
         let mut parts: Vec<&mut [u8]> = bufs.iter_mut().map(|b| &mut **b).rev().collect();
         while offset < end {
             let (dirty, stop) = self.dirty_run(offset, end)?;
@@ -327,6 +328,25 @@ impl BlockDevice for CowDevice {
             false => self.base.extent(offset)?,
         };
         Ok(Extent { len: below.len.min(stop - offset), ..below })
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        check_range(offset, 1, self.layout.size)?;
+        let mut at = offset;
+        while at < self.layout.size {
+            let (dirty, stop) = self.dirty_run(at, self.layout.size)?;
+            let next = match dirty {
+                true => {
+                    self.file.next_data(self.layout.data_offset + at)?.saturating_sub(self.layout.data_offset)
+                }
+                false => self.base.next_data(at)?,
+            };
+            if next < stop {
+                return Ok(next);
+            }
+            at = stop;
+        }
+        Ok(at)
     }
 }
 

@@ -6,7 +6,7 @@
 //! fingerprint it was made at and the root, then the leaves.
 
 use crate::record::{RECORD_LEN, Record, RecordState};
-use block_device::{BlockDevice, ExtentKind, HostFile, NewFile, is_zero};
+use block_device::{BlockDevice, ExtentKind, Extents, HostFile, NewFile, is_zero};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -85,14 +85,12 @@ pub fn digest(
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     hasher.update(&size.to_le_bytes());
     let mut buf = vec![0; LEAF as usize];
-    let (mut at, mut hole_end) = (0, 0);
+    let mut extents = Extents::new(device);
+    let mut at = 0;
     while at < size {
         let len = LEAF.min(size - at);
-        if at >= hole_end {
-            let extent = device.extent(at)?;
-            hole_end = if extent.kind == ExtentKind::Hole { at + extent.len } else { at };
-        }
-        let digest = if at + len <= hole_end {
+        let extent = extents.at(at)?;
+        let digest = if extent.kind == ExtentKind::Hole && extent.len >= len {
             [0; 32]
         } else {
             let bytes = &mut buf[..len as usize];

@@ -2,7 +2,7 @@
 
 use crate::bits;
 use crate::header::Layout;
-use block_device::{BlockDevice, ExtentKind};
+use block_device::BlockDevice;
 use std::io;
 
 /// Bytes of bitmap held at a time.
@@ -54,9 +54,9 @@ impl<'a> DirtyRuns<'a> {
             // The end of a window or hole: a multiple of 64.
             let byte = self.at / 8;
             let left = l.bitmap_len - byte;
-            let extent = self.file.extent(l.bitmap_offset + byte)?;
-            let hole = if extent.len >= left { left } else { extent.len / 8 * 8 };
-            if extent.kind == ExtentKind::Hole && hole > 0 {
+            let hole = self.file.next_data(l.bitmap_offset + byte)? - (l.bitmap_offset + byte);
+            let hole = if hole >= left { left } else { hole / 8 * 8 };
+            if hole > 0 {
                 return Ok(Some((false, (hole * 8).min(l.mapped_sectors - self.at))));
             }
             self.window.resize(left.min(WINDOW as u64) as usize, 0);

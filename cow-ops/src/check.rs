@@ -1,7 +1,7 @@
 //! Whether a COW file is whole: header, bitmap, lengths, extents, chain and identity.
 
 use crate::error::{Error, Result};
-use block_device::{BlockDevice, ExtentKind, HostFile, Observer};
+use block_device::{BlockDevice, ExtentKind, Extents, HostFile, Observer};
 use cow_format::identity;
 use cow_format::{Chain, DirtyRuns, Layer, Layout, OpenOptions, RecordState, log};
 use serde::Serialize;
@@ -205,7 +205,7 @@ fn lost_bits(file: &dyn BlockDevice, layout: Layout, add: &mut Add<'_>) -> io::R
     let end = layout.bitmap_end();
     let text = format!("the last {missing} sectors have no bit and cannot be written: convert to v3");
     add(Severity::Note, Kind::BitmapOverlap, text, Some(end), Some(missing * u64::from(layout.sector_size)));
-    if end < layout.data_offset {
+    if end < layout.data_offset.min(file.len()) {
         let mut byte = [0];
         file.read_at(&mut byte, end)?;
         let mask = (1u16 << missing.min(8)) - 1;
@@ -231,7 +231,7 @@ fn tail_bits(file: &dyn BlockDevice, layout: Layout) -> io::Result<u32> {
 }
 
 #[derive(Default)]
-struct Extents {
+struct Held {
     /// Bytes stored for clean sectors, and the first of them in the file.
     orphan: u64,
     first_orphan: Option<u64>,
@@ -249,16 +249,17 @@ fn extents(
     layout: Layout,
     observer: &dyn Observer,
     dirty: &mut u64,
-) -> io::Result<Extents> {
+) -> io::Result<Held> {
     const BLOCK: u64 = 4096;
-    let mut found = Extents::default();
+    let mut found = Held::default();
+    let mut known = Extents::new(file);
     let end = file.len().min(layout.file_len());
     let mut clean_from = layout.data_offset;
-    let orphans = |from: u64, to: u64, found: &mut Extents| -> io::Result<()> {
+    let orphans = |from: u64, to: u64, found: &mut Held, extents: &mut Extents<'_>| -> io::Result<()> {
         let (mut at, to) = (from.next_multiple_of(BLOCK), to.min(end));
         let to = if to == end { to } else { to / BLOCK * BLOCK };
         while at < to {
-            let extent = file.extent(at)?;
+            let extent = extents.at(at)?;
             let len = extent.len.min(to - at);
             if extent.kind == ExtentKind::Data {
                 found.orphan += len;
@@ -272,12 +273,12 @@ fn extents(
         let run = run?;
         *dirty += run.len;
         let (from, to) = (layout.data_offset + run.offset, layout.data_offset + run.end());
-        orphans(clean_from, from, &mut found)?;
+        orphans(clean_from, from, &mut found, &mut known)?;
         clean_from = to;
         found.beyond += to - to.min(end.max(from));
         let mut at = from;
         while at < to.min(end) {
-            let extent = file.extent(at)?;
+            let extent = known.at(at)?;
             let len = extent.len.min(to - at);
             if extent.kind == ExtentKind::Hole {
                 found.hole += len;
@@ -290,7 +291,7 @@ fn extents(
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
-    orphans(clean_from, end, &mut found)?;
+    orphans(clean_from, end, &mut found, &mut known)?;
     Ok(found)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::merge::{Source, segments};
-use block_device::{BlockDevice, ExtentKind, HostFile, Observer, WINDOW};
+use block_device::{BlockDevice, Extent, ExtentKind, Extents, HostFile, Observer, WINDOW};
 use cow_format::{Chain, Layer, OpenOptions, Run, looks_like_cow};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -126,6 +126,7 @@ impl Joined<'_> {
 
 struct Differ<'a> {
     devices: [&'a dyn BlockDevice; 2],
+    extents: [Extents<'a>; 2],
     bufs: [Vec<u8>; 2],
     total: u64,
     observer: &'a dyn Observer,
@@ -133,7 +134,13 @@ struct Differ<'a> {
 
 impl<'a> Differ<'a> {
     fn new(a: &'a dyn BlockDevice, b: &'a dyn BlockDevice, total: u64, observer: &'a dyn Observer) -> Self {
-        Self { devices: [a, b], bufs: [vec![0; WINDOW], vec![0; WINDOW]], total, observer }
+        Self {
+            devices: [a, b],
+            extents: [Extents::new(a), Extents::new(b)],
+            bufs: [vec![0; WINDOW], vec![0; WINDOW]],
+            total,
+            observer,
+        }
     }
 
     /// Compares `[at, end)`. False when `out` wants no more.
@@ -164,10 +171,10 @@ impl<'a> Differ<'a> {
     }
 
     /// Length of the hole at `at` in each device.
-    fn holes(&self, at: u64) -> io::Result<[u64; 2]> {
-        let hole =
-            |d: &dyn BlockDevice| d.extent(at).map(|e| if e.kind == ExtentKind::Hole { e.len } else { 0 });
-        Ok([hole(self.devices[0])?, hole(self.devices[1])?])
+    fn holes(&mut self, at: u64) -> io::Result<[u64; 2]> {
+        let [a, b] = &mut self.extents;
+        let hole = |e: Extent| if e.kind == ExtentKind::Hole { e.len } else { 0 };
+        Ok([hole(a.at(at)?), hole(b.at(at)?)])
     }
 }
 

@@ -4,7 +4,7 @@ use crate::base::{Base, BaseFormat};
 use crate::compare::Disk;
 use crate::create::fill_from;
 use crate::error::{Error, Result, or_cancelled};
-use crate::merge::{Source, View, verify, write_sparse};
+use crate::merge::{Source, View, write_sparse};
 use crate::qcow2;
 use block_device::{Copier, HostFile, NewFile, Observer, spans_hole};
 use cow_format::{BitWriter, Chain, NewCow, OpenOptions, Run, Shape};
@@ -104,10 +104,8 @@ fn flat(disk: &Disk) -> View<'_> {
 fn raw(view: View<'_>, target: &Path, observer: &dyn Observer) -> Result<u64> {
     let unchanged = ": the target is what it was";
     let new = NewFile::create(target, view.size).map_err(Error::io("creating", target))?;
-    write_sparse(view, new.device(), observer).map_err(or_cancelled("writing", target, unchanged))?;
-    if let Some(offset) =
-        verify(view, new.device(), observer).map_err(or_cancelled("verifying", target, unchanged))?
-    {
+    let wrong = write_sparse(view, new.device(), true, observer);
+    if let Some(offset) = wrong.map_err(or_cancelled("writing", target, unchanged))? {
         return Err(Error::Verify { path: target.to_owned(), offset });
     }
     new.publish(true).map_err(Error::io("putting in place", target))?;

@@ -59,10 +59,17 @@ pub fn create(cow: &Path, base: &Path, how: &Create, observer: &dyn Observer) ->
             rustix::io::Errno::EXIST.raw_os_error(),
         )));
     }
-    if let Some(size) = how.new_base {
-        let new = NewFile::create(base, size).map_err(Error::io("creating the base", base))?;
-        new.publish(false).map_err(Error::io("creating the base", base))?;
-    }
+    let Some(size) = how.new_base else { return on_base(cow, base, how, observer) };
+    let new = NewFile::create(base, size).map_err(Error::io("creating the base", base))?;
+    new.publish(false).map_err(Error::io("creating the base", base))?;
+    on_base(cow, base, how, observer).inspect_err(|_| {
+        // It was made just now, and nobody has a use for it. A failure here would hide the one that matters.
+        let _ = std::fs::remove_file(cow_format::identity::tree_path(base));
+        let _ = std::fs::remove_file(base);
+    })
+}
+
+fn on_base(cow: &Path, base: &Path, how: &Create, observer: &dyn Observer) -> Result<Created> {
     let base = Base::open(base, how.base_format)?;
     refuse_same(cow, &base)?;
     let root = match how.identify && how.shape.version == cow_format::Version::V3 {

@@ -21,6 +21,14 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A merge in place failed half way.
+    #[error("merging into \"{}\": {}: it is partly merged; run the same command again to finish", base.display(), strerror(source))]
+    HalfDone {
+        /// What is being merged into.
+        base: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// Other COW files need the base as it is.
     #[error("other COW files use \"{}\" and would no longer open: {} (--force to go on)", base.display(), list(users))]
     OtherUsers {

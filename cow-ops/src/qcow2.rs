@@ -148,8 +148,8 @@ fn write_whole(view: View<'_>, access: &FormatAccess<ImagoFile>, observer: &dyn 
     const CLUSTER: usize = 64 << 10;
     let mut stored = 0;
     stream(view, "converting", observer, &mut |offset, part| {
-        let Part::Data(bytes) = part else { return Ok(()) };
-        for (i, chunk) in bytes.chunks(CLUSTER).enumerate() {
+        let Part::Data { buf, len } = part else { return Ok(()) };
+        for (i, chunk) in buf[..len].chunks(CLUSTER).enumerate() {
             if !block_device::is_zero(chunk) {
                 access.write(chunk, offset + (i * CLUSTER) as u64)?;
                 stored += chunk.len() as u64;

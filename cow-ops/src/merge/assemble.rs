@@ -1,14 +1,20 @@
 //! The merged view of a chain as a stream of windows and holes, for files that are made anew.
 
 use super::apply::{LONG, Source, segments};
-use block_device::{BlockDevice, ExtentKind, Observer, WINDOW, is_zero};
+use block_device::{BlockDevice, ExtentKind, Extents, Observer, WINDOW};
 use cow_format::Segment;
 use std::io;
 
 /// What comes next in the stream.
 pub enum Part<'a> {
-    /// Bytes of the device; never more than [`WINDOW`] of them.
-    Data(&'a [u8]),
+    /// Bytes of the device: the first `len` of the buffer, which is [`WINDOW`] long. Whoever wants to keep
+    /// them takes the buffer and leaves another of that length.
+    Data {
+        /// The buffer.
+        buf: &'a mut Vec<u8>,
+        /// Bytes in it.
+        len: usize,
+    },
     /// This many bytes that are zero and stored nowhere.
     Hole(u64),
 }
@@ -34,7 +40,10 @@ pub fn stream(
     observer: &dyn Observer,
     sink: &mut dyn FnMut(u64, Part<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut window = Window { view, pieces: Vec::new(), buf: vec![0; WINDOW], scratch: vec![0; WINDOW] };
+    let files = view.layers.iter().map(|l| l.file).chain([view.base]);
+    let extents = files.map(Extents::new).collect();
+    let mut window =
+        Window { view, extents, pieces: Vec::new(), buf: vec![0; WINDOW], scratch: vec![0; WINDOW] };
     for segment in segments(view.layers, view.size) {
         let segment = segment?;
         let (mut at, end) = (segment.offset, segment.offset + segment.len);
@@ -67,6 +76,8 @@ pub fn stream(
 
 struct Window<'a> {
     view: View<'a>,
+    /// Of each layer, and at last of the base.
+    extents: Vec<Extents<'a>>,
     /// Adjacent pieces within one window, in order.
     pieces: Vec<Segment>,
     buf: Vec<u8>,
@@ -84,12 +95,12 @@ impl<'a> Window<'a> {
 
     /// Whether a long hole begins at `at`, and up to where, at most `end`, to go on without looking again.
     /// Looking costs two host calls, so short holes are read as the zeros they are.
-    fn extent(&self, layer: Option<usize>, at: u64, end: u64) -> io::Result<(bool, u64)> {
+    fn extent(&mut self, layer: Option<usize>, at: u64, end: u64) -> io::Result<(bool, u64)> {
         if end - at < LONG {
             return Ok((false, end));
         }
-        let (file, shift) = self.storage(layer);
-        let extent = file.extent(shift + at)?;
+        let (_, shift) = self.storage(layer);
+        let extent = self.extents[layer.map_or(self.view.layers.len(), |i| i)].at(shift + at)?;
         match extent.kind {
             ExtentKind::Hole if extent.len >= LONG => Ok((true, end.min(at + extent.len))),
             _ => Ok((false, end.min(at + extent.len.max(LONG)))),
@@ -104,7 +115,7 @@ impl<'a> Window<'a> {
             self.read_layer(layer, start)?;
         }
         self.pieces.clear();
-        sink(start, Part::Data(&self.buf[..(end - start) as usize]))
+        sink(start, Part::Data { buf: &mut self.buf, len: (end - start) as usize })
     }
 
     fn read_layer(&mut self, layer: Option<usize>, start: u64) -> io::Result<()> {
@@ -129,64 +140,4 @@ impl<'a> Window<'a> {
         }
         Ok(())
     }
-}
-
-/// Writes a stream into a target that is all hole: zeros, stored or not, stay holes, in steps of 64 KiB.
-///
-/// # Errors
-/// Those of reading and writing.
-pub fn write_sparse(view: View<'_>, target: &dyn BlockDevice, observer: &dyn Observer) -> io::Result<()> {
-    stream(view, "merging", observer, &mut |offset, part| {
-        let Part::Data(bytes) = part else { return Ok(()) };
-        let mut at = 0;
-        let mut chunks = bytes.chunks(LONG as usize).peekable();
-        while let Some(chunk) = chunks.next() {
-            let mut len = chunk.len();
-            if !is_zero(chunk) {
-                while let Some(next) = chunks.next_if(|c| !is_zero(c)) {
-                    len += next.len();
-                }
-                target.write_at(&bytes[at..at + len], offset + at as u64)?;
-            }
-            at += len;
-        }
-        Ok(())
-    })
-}
-
-/// The first byte in which `target` differs from the view, read back in full.
-///
-/// # Errors
-/// Those of reading.
-pub fn verify(view: View<'_>, target: &dyn BlockDevice, observer: &dyn Observer) -> io::Result<Option<u64>> {
-    let mut back = vec![0; WINDOW];
-    let mut wrong = None;
-    let mut compare = |offset: u64, expect: Option<&[u8]>, len: usize| -> io::Result<()> {
-        let got = &mut back[..len];
-        target.read_at(got, offset)?;
-        let same = expect.map_or_else(|| is_zero(got), |e| e == got);
-        if !same && wrong.is_none() {
-            let at = got.iter().enumerate().position(|(i, b)| *b != expect.map_or(0, |e| e[i]));
-            wrong = at.map(|i| offset + i as u64);
-        }
-        Ok(())
-    };
-    stream(view, "verifying", observer, &mut |offset, part| match part {
-        Part::Data(bytes) => compare(offset, Some(bytes), bytes.len()),
-        Part::Hole(len) => {
-            let (mut at, end) = (offset, offset + len);
-            while at < end {
-                let extent = target.extent(at)?;
-                if extent.kind == ExtentKind::Hole {
-                    at = end.min(at + extent.len);
-                    continue;
-                }
-                let stop = end.min(at + extent.len.min(WINDOW as u64));
-                compare(at, None, (stop - at) as usize)?;
-                at = stop;
-            }
-            Ok(())
-        }
-    })?;
-    Ok(wrong)
 }

@@ -7,7 +7,7 @@
 use super::apply::{Source, apply, dirty_bytes};
 use super::undo::Undo;
 use super::{Report, sources};
-use crate::error::{Error, Result, or_cancelled};
+use crate::error::{Error, Result};
 use crate::users::find_users;
 use block_device::{BlockDevice, CopyStats, Observer};
 use cow_format::log::{self, Entry, Event};
@@ -37,6 +37,10 @@ pub trait Journal {
     fn begin(&mut self) -> Result<()>;
     /// Makes it durable that the target has changed completely.
     fn end(&mut self) -> Result<()>;
+    /// What is merged into, for messages.
+    fn target(&self) -> &Path {
+        Path::new("the base")
+    }
 }
 
 /// The steps of an in-place merge, in their order.
@@ -50,8 +54,12 @@ pub fn apply_journaled(
     journal: &mut dyn Journal,
     observer: &dyn Observer,
 ) -> Result<CopyStats> {
+    let base = journal.target().to_owned();
     let left = ": the base is partly merged; run the same command again to finish";
-    let failed = |e| or_cancelled("merging into", Path::new("the base"), left)(e);
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::Interrupted => Error::Cancelled(left),
+        _ => Error::HalfDone { base: base.clone(), source: e },
+    };
     journal.begin()?;
     let stats = apply(layers, size, target, 0, observer).map_err(failed)?;
     target.flush().map_err(failed)?;
@@ -230,5 +238,9 @@ impl Journal for HostJournal<'_> {
             chain.accept_below(i, None, false)?;
         }
         self.note(Event::MergeEnd)
+    }
+
+    fn target(&self) -> &Path {
+        self.base
     }
 }

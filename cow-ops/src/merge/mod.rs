@@ -9,11 +9,13 @@ mod assemble;
 mod in_place;
 mod new_file;
 mod undo;
+mod write;
 
 pub use apply::{Source, apply, dirty_bytes, segments};
-pub use assemble::{Part, View, stream, verify, write_sparse};
+pub use assemble::{Part, View, stream};
 pub use in_place::{InPlace, Journal, apply_journaled, merge_in_place};
 pub use new_file::{NewFileMerge, merge_new};
+pub use write::write_sparse;
 
 use block_device::CopyStats;
 use cow_format::Layer;

@@ -1,8 +1,9 @@
 //! Merging into a new file, which appears complete or not at all.
 
 use super::apply::{apply, dirty_bytes};
-use super::assemble::{View, verify, write_sparse};
+use super::assemble::View;
 use super::undo::fill_union;
+use super::write::write_sparse;
 use super::{Report, Source, sources};
 use crate::base::Base;
 use crate::error::{Error, Result, or_cancelled};
@@ -99,20 +100,18 @@ fn flat_image(view: View<'_>, target: &Path, verified: bool, observer: &dyn Obse
     let new = NewFile::create(target, view.size).map_err(Error::io("Output file open:", target))?;
     let out = new.device();
     let shared = clone_base(view, out);
-    let write = || match shared {
-        true => apply(view.layers, view.size, out, 0, observer),
-        false => write_sparse(view, out, observer)
-            .map(|()| CopyStats { copied: view.size, ..CopyStats::default() }),
-    };
-    let mut stats = write().map_err(or_cancelled("Writing data to", target, unchanged))?;
-    if verified {
-        let wrong = match shared {
-            true => verify_copied(view, out, stats.cloned, observer),
-            false => verify(view, out, observer),
-        };
-        if let Some(offset) = wrong.map_err(or_cancelled("verifying", target, unchanged))? {
-            return Err(Error::Verify { path: target.to_owned(), offset });
+    let write = || -> std::io::Result<(CopyStats, Option<u64>)> {
+        if !shared {
+            let wrong = write_sparse(view, out, verified, observer)?;
+            return Ok((CopyStats { copied: view.size, ..CopyStats::default() }, wrong));
         }
+        let stats = apply(view.layers, view.size, out, 0, observer)?;
+        let wrong = if verified { verify_copied(view, out, stats.cloned, observer)? } else { None };
+        Ok((stats, wrong))
+    };
+    let (mut stats, wrong) = write().map_err(or_cancelled("Writing data to", target, unchanged))?;
+    if let Some(offset) = wrong {
+        return Err(Error::Verify { path: target.to_owned(), offset });
     }
     if shared {
         stats.cloned += view.size - stats.cloned.min(view.size);
