@@ -66,10 +66,10 @@ impl Copier {
         offset: u64,
         len: u64,
     ) -> io::Result<()> {
-        let (head, shared) = self.try_clone(src, src_offset, dst, offset, len)?;
-        let tail = head + shared;
-        self.copy_bytes(src, src_offset, dst, offset, head)?;
-        self.copy_bytes(src, src_offset + tail, dst, offset + tail, len - tail)
+        let whole = Span { src, src_offset, dst, offset, len };
+        let (head, shared) = self.try_clone(whole)?;
+        self.copy_bytes(whole.part(0, head))?;
+        self.copy_bytes(whole.part(head + shared, len - head - shared))
     }
 
     /// Where in a range the part begins that would be cloned and not copied, and how long that is.
@@ -84,17 +84,13 @@ impl Copier {
 
     /// Shares the middle of a range where that can be done. Returns where in the range it begins and how
     /// long it is; `(len, 0)` when nothing was shared.
-    fn try_clone(
-        &mut self,
-        src: &dyn BlockDevice,
-        src_offset: u64,
-        dst: &dyn BlockDevice,
-        offset: u64,
-        len: u64,
-    ) -> io::Result<(u64, u64)> {
-        let (Some(from), Some(to)) = (src.host_file(), dst.host_file()) else { return Ok((len, 0)) };
-        let Some((head, middle)) = self.clonable(src_offset, offset, len) else { return Ok((len, 0)) };
-        match clone_range(from, src_offset + head, middle, to, offset + head) {
+    fn try_clone(&mut self, span: Span<'_>) -> io::Result<(u64, u64)> {
+        let nothing = Ok((span.len, 0));
+        let (Some(from), Some(to)) = (span.src.host_file(), span.dst.host_file()) else { return nothing };
+        let Some((head, middle)) = self.clonable(span.src_offset, span.offset, span.len) else {
+            return nothing;
+        };
+        match clone_range(from, span.src_offset + head, middle, to, span.offset + head) {
             Ok(()) => {
                 self.stats.cloned += middle;
                 Ok((head, middle))
@@ -102,32 +98,42 @@ impl Copier {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => Err(e),
             Err(_) => {
                 self.clone_block = None;
-                Ok((len, 0))
+                nothing
             }
         }
     }
 
-    fn copy_bytes(
-        &mut self,
-        src: &dyn BlockDevice,
-        mut src_offset: u64,
-        dst: &dyn BlockDevice,
-        mut offset: u64,
-        mut len: u64,
-    ) -> io::Result<()> {
-        self.stats.copied += len;
-        if let (true, Some(from), Some(to)) = (self.server_copy, src.host_file(), dst.host_file()) {
-            let done = server_copy(from, src_offset, to, offset, len);
-            self.server_copy = done == len;
-            (src_offset, offset, len) = (src_offset + done, offset + done, len - done);
+    fn copy_bytes(&mut self, mut span: Span<'_>) -> io::Result<()> {
+        self.stats.copied += span.len;
+        if let (true, Some(from), Some(to)) = (self.server_copy, span.src.host_file(), span.dst.host_file()) {
+            let done = server_copy(from, span.src_offset, to, span.offset, span.len);
+            self.server_copy = done == span.len;
+            span = span.part(done, span.len - done);
         }
-        while len > 0 {
-            let n = (len as usize).min(self.buf.len());
-            src.read_at(&mut self.buf[..n], src_offset)?;
-            dst.write_at(&self.buf[..n], offset)?;
-            (src_offset, offset, len) = (src_offset + n as u64, offset + n as u64, len - n as u64);
+        while span.len > 0 {
+            let n = (span.len as usize).min(self.buf.len());
+            span.src.read_at(&mut self.buf[..n], span.src_offset)?;
+            span.dst.write_at(&self.buf[..n], span.offset)?;
+            span = span.part(n as u64, span.len - n as u64);
         }
         Ok(())
+    }
+}
+
+/// Bytes to be copied: where from, where to, how many.
+#[derive(Clone, Copy)]
+struct Span<'a> {
+    src: &'a dyn BlockDevice,
+    src_offset: u64,
+    dst: &'a dyn BlockDevice,
+    offset: u64,
+    len: u64,
+}
+
+impl Span<'_> {
+    /// `len` bytes of it, from its byte `at` on.
+    fn part(self, at: u64, len: u64) -> Self {
+        Self { src_offset: self.src_offset + at, offset: self.offset + at, len, ..self }
     }
 }
 

@@ -101,6 +101,24 @@ impl HostFile {
     }
 }
 
+/// Bytes that a vectored call has moved: none where it was interrupted, or had more buffers than IOV_MAX.
+fn moved(result: rustix::io::Result<usize>) -> io::Result<usize> {
+    match result {
+        Err(Errno::INTR | Errno::INVAL) => Ok(0),
+        other => Ok(other?),
+    }
+}
+
+/// The buffers that are not done after `done` bytes: index, bytes of it that are, and offset of the others.
+fn rest(lens: &[usize], mut done: usize, mut offset: u64) -> impl Iterator<Item = (usize, usize, u64)> + '_ {
+    lens.iter().enumerate().filter_map(move |(i, len)| {
+        let skip = done.min(*len);
+        let at = offset + skip as u64;
+        (done, offset) = (done - skip, offset + *len as u64);
+        (skip < *len).then_some((i, skip, at))
+    })
+}
+
 impl BlockDevice for HostFile {
     fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
@@ -121,41 +139,29 @@ impl BlockDevice for HostFile {
     }
 
     fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
-        self.check(offset, bufs.iter().map(|b| b.len() as u64).sum())?;
-        let mut done = match rustix::io::preadv(&self.file, bufs, offset) {
-            Ok(n) => n,
-            Err(Errno::INTR | Errno::INVAL) => 0, // INVAL: more than IOV_MAX buffers
-            Err(e) => return Err(e.into()),
-        };
-        let mut at = offset + done as u64;
-        for b in bufs {
-            if done >= b.len() {
-                done -= b.len();
-                continue;
-            }
-            self.file.read_exact_at(&mut b[done..], at)?;
-            at += (b.len() - done) as u64;
-            done = 0;
+        let len: usize = bufs.iter().map(|b| b.len()).sum();
+        self.check(offset, len as u64)?;
+        let done = moved(rustix::io::preadv(&self.file, bufs, offset))?;
+        if done == len {
+            return Ok(());
+        }
+        let lens: Vec<usize> = bufs.iter().map(|b| b.len()).collect();
+        for (i, skip, at) in rest(&lens, done, offset) {
+            self.file.read_exact_at(&mut bufs[i][skip..], at)?;
         }
         Ok(())
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.check_write(offset, bufs.iter().map(|b| b.len() as u64).sum())?;
-        let mut done = match rustix::io::pwritev(&self.file, bufs, offset) {
-            Ok(n) => n,
-            Err(Errno::INTR | Errno::INVAL) => 0,
-            Err(e) => return Err(e.into()),
-        };
-        let mut at = offset + done as u64;
-        for b in bufs {
-            if done >= b.len() {
-                done -= b.len();
-                continue;
-            }
-            self.file.write_all_at(&b[done..], at)?;
-            at += (b.len() - done) as u64;
-            done = 0;
+        let len: usize = bufs.iter().map(|b| b.len()).sum();
+        self.check_write(offset, len as u64)?;
+        let done = moved(rustix::io::pwritev(&self.file, bufs, offset))?;
+        if done == len {
+            return Ok(());
+        }
+        let lens: Vec<usize> = bufs.iter().map(|b| b.len()).collect();
+        for (i, skip, at) in rest(&lens, done, offset) {
+            self.file.write_all_at(&bufs[i][skip..], at)?;
         }
         Ok(())
     }

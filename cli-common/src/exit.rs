@@ -1,6 +1,8 @@
 //! From a result to an exit code.
 
+use crate::complain;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a program's work came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +30,16 @@ impl Default for ExitCodes {
     }
 }
 
+/// What the running program ends with when it fails, for failures that no result carries: `Output`'s.
+static FAILURE: AtomicU8 = AtomicU8::new(1);
+
+pub(crate) fn failure_code() -> u8 {
+    FAILURE.load(Ordering::Relaxed)
+}
+
 /// Runs a program's work and reports its failure as one line on standard error.
 pub fn run(codes: ExitCodes, work: impl FnOnce() -> anyhow::Result<Outcome>) -> ExitCode {
+    FAILURE.store(codes.failure, Ordering::Relaxed);
     match work() {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
         Ok(Outcome::Code(code)) => ExitCode::from(code),
@@ -38,7 +48,7 @@ pub fn run(codes: ExitCodes, work: impl FnOnce() -> anyhow::Result<Outcome>) -> 
             ExitCode::from(codes.failure)
         }
         Err(e) => {
-            eprintln!("{}", one_line(&message(&e)));
+            complain(one_line(&message(&e)));
             ExitCode::from(codes.failure)
         }
     }

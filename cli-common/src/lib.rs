@@ -9,5 +9,5 @@ mod signals;
 
 pub use exit::{ExitCodes, Outcome, run};
 pub use format::{duration, percent, size};
-pub use output::{Format, Output, plural};
+pub use output::{Format, Output, complain, plural};
 pub use progress::{Reporter, Show};

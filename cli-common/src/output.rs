@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// Who the output is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -31,11 +31,6 @@ impl Output {
     /// Whether scripts are reading.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
-    }
-
-    /// Whether colours would be seen.
-    pub fn is_terminal(&self) -> bool {
-        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
     }
 
     /// Writes a line for people.
@@ -69,8 +64,8 @@ impl Output {
             // Rust ignores SIGPIPE from the start; a program in a pipeline is expected to die of it.
             let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
         }
-        eprintln!("writing standard output: {e}");
-        std::process::exit(1);
+        complain(format_args!("writing standard output: {e}"));
+        std::process::exit(i32::from(crate::exit::failure_code()));
     }
 }
 
@@ -78,6 +73,11 @@ impl Drop for Output {
     fn drop(&mut self) {
         self.flush();
     }
+}
+
+/// Writes a line to standard error. Where nobody reads that either, there is nobody left to tell.
+pub fn complain(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// "1 run", "2 runs".

@@ -100,7 +100,8 @@ impl Reporter {
             return;
         }
         let (part, all, share) = (format::size(done), format::size(total), format::percent(done, total));
-        eprintln!("{phase}: {part} of {all} ({share}) in {}", format::duration(seconds));
+        let took = format::duration(seconds);
+        crate::complain(format_args!("{phase}: {part} of {all} ({share}) in {took}"));
     }
 }
 

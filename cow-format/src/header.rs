@@ -3,6 +3,14 @@
 //! Offsets and formulas: `docs/cow-format.md`. The facts are those of the real driver
 //! (`arch/um/drivers/cow_user.c`) and of files it wrote.
 
+mod error;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+pub use error::HeaderError;
+pub use layout::Layout;
+
 use crate::record::RECORD_LEN;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -82,159 +90,6 @@ impl Version {
     /// Versions 1 and 2 compute the bitmap's length with a division that drops a remainder.
     fn truncates_bitmap(self) -> bool {
         matches!(self, Self::V1(_) | Self::V2)
-    }
-}
-
-/// What is wrong with a header. Offsets are bytes from the start of the file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HeaderError {
-    /// No COW magic, in either byte order.
-    #[error("not a COW file: 0x{0:08x} at offset 0 instead of 0x4f4f4f4d")]
-    Magic(u32),
-    /// The file ends inside the header.
-    #[error("the file ends at byte {have}, inside the {need}-byte header")]
-    Short {
-        /// Bytes there are.
-        have: u64,
-        /// Bytes the header has.
-        need: usize,
-    },
-    /// A version that nobody has defined.
-    #[error("unknown version {0} at offset 4")]
-    Version(u32),
-    /// QEMU's own layout.
-    #[error(
-        "this is QEMU's own \"version 2\" layout (1024-byte path), which only old QEMUs read: \
-         convert it with one of those"
-    )]
-    Qemu,
-    /// The backing path has no end.
-    #[error("the backing path at offset {0} has no terminating NUL")]
-    PathUnterminated(usize),
-    /// The backing path is empty.
-    #[error("the backing path at offset {0} is empty")]
-    PathEmpty(usize),
-    /// A path that does not fit.
-    #[error("backing path of {len} bytes: this version holds at most {max}")]
-    PathTooLong {
-        /// Bytes of the path.
-        len: usize,
-        /// Bytes that fit.
-        max: usize,
-    },
-    /// A sector size that cannot be.
-    #[error("sector size {value} at offset {offset} (a power of two from 512 to 1048576 is needed)")]
-    SectorSize {
-        /// What it says.
-        value: u32,
-        /// Where.
-        offset: usize,
-    },
-    /// An alignment that cannot be.
-    #[error("alignment 0 at offset {0}")]
-    Alignment(usize),
-    /// A bitmap format that nobody has defined.
-    #[error("unknown cow_format {value} at offset {offset}")]
-    CowFormat {
-        /// What it says.
-        value: u32,
-        /// Where.
-        offset: usize,
-    },
-    /// A size that no file can have.
-    #[error("impossible device size {value} at offset {offset}")]
-    Size {
-        /// What it says.
-        value: u64,
-        /// Where.
-        offset: usize,
-    },
-    /// The bitmap does not lie in the file.
-    #[error("the bitmap (bytes {start} to {end}) reaches past the end of the file ({file_len} bytes)")]
-    BitmapBeyondEnd {
-        /// Its first byte.
-        start: u64,
-        /// The byte after it.
-        end: u64,
-        /// Length of the file.
-        file_len: u64,
-    },
-    /// Versions 1 and 2 cannot describe this size without sectors that have no bit.
-    #[error("{name} has no bits for the last {missing} sectors of a {size}-byte device: use v3")]
-    TruncatedBitmap {
-        /// Name of the version.
-        name: &'static str,
-        /// Sectors without a bit.
-        missing: u64,
-        /// Size in bytes.
-        size: u64,
-    },
-}
-
-/// Where the parts of a COW file lie. All in bytes but `sectors` and `mapped_sectors`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// Size of the device.
-    pub size: u64,
-    /// Unit of the bitmap, a power of two.
-    pub sector_size: u32,
-    /// First byte of the bitmap.
-    pub bitmap_offset: u64,
-    /// Length of the bitmap.
-    pub bitmap_len: u64,
-    /// First byte of the data: byte *b* of the device lies at `data_offset + b`.
-    pub data_offset: u64,
-    /// Sectors of the device, the last one perhaps partial.
-    pub sectors: u64,
-    /// Sectors that have a bit: fewer than `sectors` where versions 1 and 2 cut the bitmap short. The real
-    /// driver never reads the missing bits back from the file, so those sectors are clean whenever it opens it.
-    pub mapped_sectors: u64,
-}
-
-impl Layout {
-    fn new(
-        version: Version,
-        size: u64,
-        sector_size: u32,
-        alignment: u32,
-        size_at: usize,
-    ) -> Result<Self, HeaderError> {
-        let too_big = HeaderError::Size { value: size, offset: size_at };
-        if size == 0 || size > i64::MAX as u64 / 2 {
-            return Err(too_big);
-        }
-        let (ss, align) = (u64::from(sector_size), u64::from(alignment));
-        let header_len = version.header_len() as u64;
-        let sectors = size.div_ceil(ss);
-        let (bitmap_offset, bitmap_len, data_offset) = if version.truncates_bitmap() {
-            let len = (size + ss - 1) / (8 * ss);
-            (header_len, len, (header_len + len).next_multiple_of(ss))
-        } else {
-            let start = header_len.next_multiple_of(align);
-            let len = sectors.div_ceil(8);
-            (start, len, (start + len).next_multiple_of(align))
-        };
-        if data_offset + size > i64::MAX as u64 {
-            return Err(too_big);
-        }
-        let mapped_sectors = sectors.min(bitmap_len * 8);
-        Ok(Self { size, sector_size, bitmap_offset, bitmap_len, data_offset, sectors, mapped_sectors })
-    }
-
-    /// The byte after the bitmap.
-    pub fn bitmap_end(&self) -> u64 {
-        self.bitmap_offset + self.bitmap_len
-    }
-
-    /// Length that the file is meant to have.
-    pub fn file_len(&self) -> u64 {
-        self.data_offset + self.size
-    }
-
-    /// log2 of the sector size.
-    pub fn sector_shift(&self) -> u32 {
-        self.sector_size.trailing_zeros()
     }
 }
 
@@ -477,6 +332,3 @@ impl Reader<'_> {
         if self.big { u64::from_be_bytes(b) } else { u64::from_le_bytes(b) }
     }
 }
-
-#[cfg(test)]
-mod tests;

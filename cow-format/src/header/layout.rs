@@ -1,0 +1,69 @@
+//! Where the parts of a COW file lie.
+
+use super::{HeaderError, Version};
+
+/// Where the parts of a COW file lie. All in bytes but `sectors` and `mapped_sectors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Size of the device.
+    pub size: u64,
+    /// Unit of the bitmap, a power of two.
+    pub sector_size: u32,
+    /// First byte of the bitmap.
+    pub bitmap_offset: u64,
+    /// Length of the bitmap.
+    pub bitmap_len: u64,
+    /// First byte of the data: byte *b* of the device lies at `data_offset + b`.
+    pub data_offset: u64,
+    /// Sectors of the device, the last one perhaps partial.
+    pub sectors: u64,
+    /// Sectors that have a bit: fewer than `sectors` where versions 1 and 2 cut the bitmap short. The real
+    /// driver never reads the missing bits back from the file, so those sectors are clean whenever it opens it.
+    pub mapped_sectors: u64,
+}
+
+impl Layout {
+    pub(super) fn new(
+        version: Version,
+        size: u64,
+        sector_size: u32,
+        alignment: u32,
+        size_at: usize,
+    ) -> Result<Self, HeaderError> {
+        let too_big = HeaderError::Size { value: size, offset: size_at };
+        if size == 0 || size > i64::MAX as u64 / 2 {
+            return Err(too_big);
+        }
+        let (ss, align) = (u64::from(sector_size), u64::from(alignment));
+        let header_len = version.header_len() as u64;
+        let sectors = size.div_ceil(ss);
+        let (bitmap_offset, bitmap_len, data_offset) = if version.truncates_bitmap() {
+            let len = (size + ss - 1) / (8 * ss);
+            (header_len, len, (header_len + len).next_multiple_of(ss))
+        } else {
+            let start = header_len.next_multiple_of(align);
+            let len = sectors.div_ceil(8);
+            (start, len, (start + len).next_multiple_of(align))
+        };
+        if data_offset + size > i64::MAX as u64 {
+            return Err(too_big);
+        }
+        let mapped_sectors = sectors.min(bitmap_len * 8);
+        Ok(Self { size, sector_size, bitmap_offset, bitmap_len, data_offset, sectors, mapped_sectors })
+    }
+
+    /// The byte after the bitmap.
+    pub fn bitmap_end(&self) -> u64 {
+        self.bitmap_offset + self.bitmap_len
+    }
+
+    /// Length that the file is meant to have.
+    pub fn file_len(&self) -> u64 {
+        self.data_offset + self.size
+    }
+
+    /// log2 of the sector size.
+    pub fn sector_shift(&self) -> u32 {
+        self.sector_size.trailing_zeros()
+    }
+}
