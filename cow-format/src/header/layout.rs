@@ -62,6 +62,11 @@ impl Layout {
         self.data_offset + self.size
     }
 
+    /// The byte in the file after the last sector that has a bit.
+    pub fn mapped_end(&self) -> u64 {
+        self.data_offset + (self.mapped_sectors << self.sector_shift()).min(self.size)
+    }
+
     /// log2 of the sector size.
     pub fn sector_shift(&self) -> u32 {
         self.sector_size.trailing_zeros()
