@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::identity::{self, Fingerprint, Root};
 use crate::layer::Layer;
 use crate::log;
-use crate::record::Record;
+use crate::record::{Record, RecordState};
 use crate::segments::Segments;
 use block_device::{BlockDevice, HostFile, LockKind, lock};
 use std::fs;
@@ -199,6 +199,9 @@ impl Chain {
                 backing: size,
                 path: path.to_owned(),
             });
+        }
+        if layer.record == RecordState::Damaged && !options.ignore_mismatch {
+            return Err(Error::Record { path: layer.path().to_owned() });
         }
         let meta = below.file().metadata().map_err(Error::io("stating", path))?;
         let now = Fingerprint::of(&meta);

@@ -112,6 +112,7 @@ impl<'a> BitWriter<'a> {
     /// Those of writing.
     pub fn mark(&mut self, run: Run) -> io::Result<()> {
         let shift = self.layout.sector_shift();
+        debug_assert!(self.used || (run.offset >> shift) / 8 >= self.first, "runs come in ascending order");
         let (mut at, end) = (run.offset >> shift, ((run.end() - 1) >> shift) + 1);
         while at < end {
             if at / 8 >= self.first + Self::WINDOW {

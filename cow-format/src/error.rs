@@ -78,6 +78,12 @@ pub enum Error {
         /// What is known about how it came.
         explanation: Option<String>,
     },
+    /// The record of the base's identity cannot be read, so nobody knows whether the base is the right one.
+    #[error("the identity recorded in \"{}\" is damaged: if its base is right, cowtool identify --force records it anew", path.display())]
+    Record {
+        /// The COW file.
+        path: PathBuf,
+    },
     /// An in-place merge into the base was interrupted.
     #[error("backing file \"{}\" is half merged with \"{}\": finish that first (uml_moo -d {})", base.display(), cow.display(), cow.display())]
     HalfMerged {

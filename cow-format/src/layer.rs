@@ -52,7 +52,8 @@ impl Layer {
     }
 
     /// Names another base, or another state of the same one: header and record are rewritten in place, in
-    /// the file's own version, and synced. Bitmap and data stay. A record is dropped without a word where
+    /// the file's own version, and synced. Where the path changes, the old record is wiped durably first: at
+    /// no moment does it speak of another base than the header. Bitmap and data stay. A record is dropped without a word where
     /// the version has no room for it, unless it says that the base is a layer.
     ///
     /// # Errors
@@ -65,8 +66,19 @@ impl Layer {
             .with_backing(backing, mtime)
             .map_err(|source| Error::Header { path: path.clone(), source })?;
         let bytes = head_bytes(&header, record, &path)?;
-        self.file.write_at(&bytes, 0).map_err(Error::io("writing the header of", &path))?;
-        self.file.flush().map_err(Error::io("syncing", &path))?;
+        let write = |bytes: &[u8], at: u64| {
+            self.file.write_at(bytes, at).map_err(Error::io("writing the header of", &path))?;
+            self.file.flush().map_err(Error::io("syncing", &path))
+        };
+        match header.record_offset() {
+            // Header and record lie in different sectors, of which a power cut may keep either.
+            Some(at) if header.backing != self.header.backing => {
+                write(&[0; RECORD_LEN], at)?;
+                write(&bytes[..at as usize], 0)?;
+                write(&bytes[at as usize..], at)?;
+            }
+            _ => write(&bytes, 0)?,
+        }
         self.header = header;
         self.record = read_record(&*self.file, &self.header).map_err(Error::io("reading", &path))?;
         Ok(())

@@ -479,6 +479,19 @@ fn a_damaged_record_does_not_open_a_layer_as_raw() {
     assert!(text(open_ignoring(&top)).starts_with(&format!("Size mismatch ({SIZE} vs ")));
 }
 
+/// Nor does a flipped bit quietly turn the identity of a raw base into its time stamp.
+#[test]
+fn a_damaged_record_is_not_an_absent_one() {
+    let place = Place::new();
+    let cow = place.identified("cow");
+    let mut bytes = fs::read(&cow).unwrap();
+    let at = open(&cow).unwrap().top().header.record_offset().unwrap() as usize;
+    bytes[at + 20] ^= 4;
+    fs::write(&cow, &bytes).unwrap();
+    assert!(matches!(open(&cow), Err(Error::Record { .. })));
+    assert_eq!(open_ignoring(&cow).unwrap().matches, [Match::Mtime]);
+}
+
 #[test]
 fn a_chain_that_leads_back_is_refused() {
     let place = Place::new();

@@ -3,11 +3,12 @@
 use crate::base::{Base, BaseFormat};
 use crate::create::differing_sectors;
 use crate::error::{Error, Result, or_cancelled};
-use block_device::{BlockDevice, Observer, WINDOW, is_zero};
-use cow_format::{Chain, Layout, Match, OpenOptions, Run};
+use block_device::{BlockDevice, HostFile, LockKind, Observer, WINDOW, is_zero, lock};
+use cow_format::{Chain, Layer, Layout, Match, OpenOptions, Run};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a change came to.
 #[derive(Debug, Clone, Serialize)]
@@ -48,21 +49,25 @@ fn open(cow: &Path, force: bool, backing: Option<PathBuf>, observer: &dyn Observ
     Ok(chain)
 }
 
-fn space(chain: &Chain) -> u64 {
+fn space(layer: &Layer) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    chain.top().file.file().metadata().map_or(0, |m| m.blocks() * 512)
+    layer.file.file().metadata().map_or(0, |m| m.blocks() * 512)
 }
 
-fn adjusted(chain: &Chain, space_before: u64) -> Adjusted {
+fn adjusted(layer: &Layer, base: PathBuf, space_before: u64) -> Adjusted {
     Adjusted {
-        cow: chain.top().path().to_owned(),
-        base: chain.below(0).path().to_owned(),
-        identity: chain.top().record.valid().and_then(|r| r.root).map(|r| r.to_string()),
+        cow: layer.path().to_owned(),
+        base,
+        identity: layer.record.valid().and_then(|r| r.root).map(|r| r.to_string()),
         cleaned: 0,
         copied: 0,
         space_before,
-        space_after: space(chain),
+        space_after: space(layer),
     }
+}
+
+fn unmoved(chain: &Chain, space_before: u64) -> Adjusted {
+    adjusted(chain.top(), chain.below(0).path().to_owned(), space_before)
 }
 
 /// Clears the bits of sectors that equal the base, and gives back the space of those, of zeros, and of data
@@ -72,7 +77,7 @@ fn adjusted(chain: &Chain, space_before: u64) -> Adjusted {
 /// Any [`Error`]; wherever it stops, the disk shows what it showed.
 pub fn compact(cow: &Path, observer: &dyn Observer) -> Result<Adjusted> {
     let chain = open(cow, false, None, observer)?;
-    let before = space(&chain);
+    let before = space(chain.top());
     let (file, layout, below) = (&*chain.top().file, chain.top().header.layout, chain.device(1)?);
     let failed = || or_cancelled("compacting", cow, ": nothing is lost; run it again to go on");
     let mut cleaned = 0;
@@ -87,7 +92,7 @@ pub fn compact(cow: &Path, observer: &dyn Observer) -> Result<Adjusted> {
     }
     crate::repair::punch_orphans(file, layout).map_err(failed())?;
     file.flush().map_err(failed())?;
-    Ok(Adjusted { cleaned, ..adjusted(&chain, before) })
+    Ok(Adjusted { cleaned, ..unmoved(&chain, before) })
 }
 
 /// The data of a COW file at device offsets, whatever its bitmap says.
@@ -177,7 +182,8 @@ fn punch_zeros(data: &Shifted<'_>, run: Run) -> io::Result<()> {
 }
 
 /// Puts the COW file onto another base of the same size. Sectors that are clean and differ between the two
-/// are first copied into the COW file; `header_only` trusts the caller that there are none.
+/// are first copied into the COW file; `header_only` trusts the caller that there are none, and needs the old
+/// base no more.
 ///
 /// # Errors
 /// Any [`Error`]; up to the last step the COW file still stands, whole, on its old base.
@@ -189,34 +195,59 @@ pub fn rebase(
     observer: &dyn Observer,
 ) -> Result<Adjusted> {
     let new = Base::open(base, format)?;
-    let mut chain = open(cow, header_only, None, observer)?;
-    let before = space(&chain);
-    if new.device.len() != chain.size() {
-        let (backing, header) = (new.device.len(), chain.size());
-        return Err(cow_format::Error::SizeMismatch { header, backing, path: base.to_owned() }.into());
-    }
-    let mut copied = 0;
-    if !header_only {
-        let failed = || or_cancelled("rebasing", cow, ": it still stands on its old base, with nothing lost");
-        let (disk, below, ss) = (chain.device(0)?, chain.device(1)?, chain.top().header.layout.sector_size);
-        for segment in chain.segments(1) {
-            let s = segment.map_err(failed())?;
-            if s.layer.is_some() {
-                continue;
-            }
-            let mut keep = |run: Run, old: &[u8]| {
-                copied += run.len;
-                disk.write_at(old, run.offset)
-            };
-            differing_sectors(&*new.device, &*below, ss, (s.offset, s.offset + s.len), observer, &mut keep)
-                .map_err(failed())?;
+    let (mut layer, copied, before) = match header_only {
+        true => {
+            let open = |source| cow_format::Error::Open { path: cow.to_owned(), source };
+            let file = HostFile::open(cow, false).map_err(open)?;
+            lock(&file, LockKind::Exclusive).map_err(cow_format::Error::io("locking", cow))?;
+            let layer = Layer::read(Arc::new(file))?;
+            fits(&layer, &new)?;
+            let before = space(&layer);
+            (layer, 0, before)
         }
-        disk.flush().map_err(failed())?;
-    }
+        false => {
+            let mut chain = open(cow, false, None, observer)?;
+            fits(chain.top(), &new)?;
+            let before = space(chain.top());
+            let copied = keep_differences(&chain, &new, observer)?;
+            (chain.layers.remove(0), copied, before)
+        }
+    };
     let spec = new.spec(None)?;
-    chain.layers[0].set_base(&spec.path, spec.mtime, spec.record)?;
-    let base = spec.path;
-    Ok(Adjusted { copied, base, ..adjusted(&chain, before) })
+    layer.set_base(&spec.path, spec.mtime, spec.record)?;
+    Ok(Adjusted { copied, ..adjusted(&layer, spec.path, before) })
+}
+
+fn fits(layer: &Layer, base: &Base) -> Result<()> {
+    let (header, backing) = (layer.header.layout.size, base.device.len());
+    if header != backing {
+        return Err(cow_format::Error::SizeMismatch { header, backing, path: base.path().to_owned() }.into());
+    }
+    Ok(())
+}
+
+/// Copies into the top layer whatever a new base does not hold. Returns how many bytes.
+fn keep_differences(chain: &Chain, new: &Base, observer: &dyn Observer) -> Result<u64> {
+    let failed = || {
+        let left = ": it still stands on its old base, with nothing lost";
+        or_cancelled("rebasing", chain.top().path(), left)
+    };
+    let (disk, below, ss) = (chain.device(0)?, chain.device(1)?, chain.top().header.layout.sector_size);
+    let mut copied = 0;
+    for segment in chain.segments(1) {
+        let s = segment.map_err(failed())?;
+        if s.layer.is_some() {
+            continue;
+        }
+        let mut keep = |run: Run, old: &[u8]| {
+            copied += run.len;
+            disk.write_at(old, run.offset)
+        };
+        let range = (s.offset, s.offset + s.len);
+        differing_sectors(&*new.device, &*below, ss, range, observer, &mut keep).map_err(failed())?;
+    }
+    disk.flush().map_err(failed())?;
+    Ok(copied)
 }
 
 /// Records where the base is now: at `base`, or wherever in `dirs` and below a file is that fits.
@@ -234,10 +265,10 @@ pub fn relocate(
         None => crate::search::find_base(cow, dirs, observer)?,
     };
     let mut chain = open(cow, false, Some(found), observer)?;
-    let before = space(&chain);
+    let before = space(chain.top());
     let root = chain.top().record.valid().and_then(|r| r.root);
     chain.accept_below(0, root, true)?;
-    Ok(adjusted(&chain, before))
+    Ok(unmoved(&chain, before))
 }
 
 /// Computes the identity of the base and records it. `force` takes the base as it is now for the right one.
@@ -246,12 +277,12 @@ pub fn relocate(
 /// [`Error::Refused`] where the version has no room for a record; any other [`Error`].
 pub fn identify(cow: &Path, force: bool, observer: &dyn Observer) -> Result<Adjusted> {
     let mut chain = open(cow, force, None, observer)?;
-    let before = space(&chain);
+    let before = space(chain.top());
     if chain.top().header.record_offset().is_none() {
         let name = chain.top().header.version.name();
         return Err(Error::Refused(format!("{name} has no room for an identity: convert to v3 first")));
     }
     let root = Base::at(&chain, 1)?.identify(observer)?;
     chain.accept_below(0, Some(root), false)?;
-    Ok(adjusted(&chain, before))
+    Ok(unmoved(&chain, before))
 }

@@ -242,6 +242,9 @@ struct Held {
     beyond: u64,
 }
 
+/// A file system's block; one that is larger only stores more than is counted here.
+const BLOCK: u64 = 4096;
+
 /// Holds the bitmap against the extents of the data, whole 4 KiB blocks of them: a file system stores no
 /// less, so what surrounds a dirty sector within its block is no leak.
 fn extents(
@@ -250,7 +253,6 @@ fn extents(
     observer: &dyn Observer,
     dirty: &mut u64,
 ) -> io::Result<Held> {
-    const BLOCK: u64 = 4096;
     let mut found = Held::default();
     let mut known = Extents::new(file);
     let end = file.len().min(layout.file_len());
@@ -291,8 +293,22 @@ fn extents(
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
-    orphans(clean_from, end, &mut found, &mut known)?;
+    // What lies where there are no bits may be somebody's data (Kind::LostBits).
+    let stored_end = stored_end(file, layout, clean_from, end)?.min(layout.mapped_end());
+    orphans(clean_from, stored_end, &mut found, &mut known)?;
     Ok(found)
+}
+
+/// `end`, or the start of the last block: the real tools make a new file as long as it has to be by writing a
+/// zero as its last byte, and that is no leak.
+fn stored_end(file: &dyn BlockDevice, layout: Layout, clean_from: u64, end: u64) -> io::Result<u64> {
+    let start = (end.saturating_sub(1) / BLOCK * BLOCK).max(clean_from);
+    if end != layout.file_len() || start >= end {
+        return Ok(end);
+    }
+    let mut last = vec![0; (end - start) as usize];
+    file.read_at(&mut last, start)?;
+    Ok(if block_device::is_zero(&last) { start } else { end })
 }
 
 /// Whether what is below is there and is the recorded base, this time by the whole of its content.
@@ -310,6 +326,7 @@ fn check_chain(layer: &Layer, observer: &dyn Observer, findings: &mut Vec<Findin
             return add(Kind::Chain, e.to_string());
         }
         Err(e @ cow_format::Error::Header { .. }) => return add(Kind::Chain, format!("a layer below: {e}")),
+        Err(cow_format::Error::Record { .. }) => return, // found already, and nothing more can be said
         Err(e) => return add(Kind::Base, e.to_string()),
     };
     if log::unfinished(&log::read(chain.below(0).path()).unwrap_or_default())

@@ -33,9 +33,9 @@ fn clear_tail(file: &dyn BlockDevice, layout: Layout) -> io::Result<()> {
     file.write_at(&last, at)
 }
 
-/// Gives back the space of the data between dirty runs.
+/// Gives back the space of the data between dirty runs, as far as there are bits.
 pub(crate) fn punch_orphans(file: &dyn BlockDevice, layout: Layout) -> io::Result<()> {
-    let end = file.len().min(layout.file_len());
+    let end = file.len().min(layout.mapped_end());
     let mut clean_from = layout.data_offset;
     let punch = |from: u64, to: u64| -> io::Result<()> {
         let mut at = from;

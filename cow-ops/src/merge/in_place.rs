@@ -89,6 +89,7 @@ pub fn merge_in_place(cow: &Path, options: &InPlace, observer: &dyn Observer) ->
             ..OpenOptions::default()
         },
     )?;
+    chain.device(0)?; // finds out whether all dirty data is there: a merge that begins has to end
     let depth = if options.all { chain.layers.len() } else { 1 };
     let base = chain.below(depth - 1).path().to_owned();
     let log = log::read(&base).map_err(Error::io("reading the merge log of", &base))?;

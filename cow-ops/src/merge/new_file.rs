@@ -52,6 +52,7 @@ pub fn merge_new(
         },
     )?;
     refuse_own_parts(&chain, target)?;
+    chain.device(0)?; // finds out whether all dirty data is there
     let flat = options.all || chain.layers.len() == 1;
     let depth = if flat { chain.layers.len() } else { 2 };
     let layers = sources(&chain.layers[..depth]);
