@@ -37,13 +37,12 @@ struct Bench<'a> {
 /// Random and sequential reads and writes, with their goals.
 pub(crate) fn suite(size: u64, dir: &WorkDir, report: &mut Report) -> Result<()> {
     report.progress("making the device");
-    dir.warm(size * 4)?;
     let dir = dir.path();
     make_base(&dir.join("base"), size)?;
     make_base(&dir.join("plain"), size)?;
     let plain = OpenOptions::new().read(true).write(true).open(dir.join("plain"))?;
     let title = format!("COW device against pread and pwrite, {} MiB", size >> 20);
-    let columns = ["", "device us", "plain us", "share of plain speed"];
+    let columns = ["us each", "device", "plain", "share of plain speed"];
     let mut bench = Bench { size, dir, plain, table: Table::new(&title, &columns), report };
     bench.reads()?;
     bench.writes()?;

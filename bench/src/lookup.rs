@@ -20,7 +20,7 @@ const ROUNDS: usize = 21;
 
 /// Lookups of single blocks anywhere, and of the runs of each MiB in order.
 pub(crate) fn suite(dir: &WorkDir, report: &mut Report) -> Result<()> {
-    let columns = ["", "ours ns", "mmap ns", "share of mmap speed"];
+    let columns = ["ns each", "ours", "mmap", "share of mmap speed"];
     let mut table = Table::new("Bitmap lookups: chunk cache against a memory map", &columns);
     for gib in [1, 64] {
         report.progress(&format!("bitmap lookups, {gib} GiB"));

@@ -10,12 +10,14 @@ mod lookup;
 mod measure;
 mod merge;
 mod pattern;
+mod pool;
 mod report;
 mod tools;
 mod workdir;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use pool::Pool;
 use report::Report;
 use std::path::PathBuf;
 use tools::Tools;
@@ -86,9 +88,15 @@ fn main() -> Result<()> {
     if wants(Suite::Clone) {
         need = need.max(args.clone_size * 3);
     }
+    measure::catch_signals()?;
     let dir = WorkDir::choose(args.dir.as_deref(), need)?;
     let mut report = Report::new()?;
     report.note(&format!("Working in {}.", dir.describe()));
+    report.progress(&format!("taking hold of {} MiB of memory", need >> 20));
+    let pool = Pool::new(need)?;
+    if pool.is_none() {
+        report.note("Not enough memory to take hold of before measuring: figures are less steady.");
+    }
     report.note(&format!("{}.", workdir::machine()));
     if wants(Suite::Merge) || wants(Suite::Clone) {
         let tools = Tools::find(args.ours.as_deref(), &args.real)?;

@@ -1,15 +1,22 @@
 //! What a command costs, and several of them by turns.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 /// Rounds are repeated until they have taken this long, when they are short.
-const ENOUGH: f64 = 4.0;
+const ENOUGH: f64 = 5.0;
+/// A round that takes longer is done only once more: nothing about it is a matter of noise.
+const TOO_LONG: f64 = 60.0;
 const MOST_ROUNDS: usize = 21;
+
+static STOPPED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Seconds that a command took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,6 +25,20 @@ pub(crate) struct Cost {
     /// User and system time together: the kernel knows their sum to the microsecond, but splits it by
     /// counting ticks, which says nothing about a few milliseconds.
     pub(crate) cpu: f64,
+}
+
+/// From now on SIGINT and SIGTERM end the measurements with an error, so that gigabytes of images and mounts
+/// are cleaned up.
+pub(crate) fn catch_signals() -> Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&STOPPED))?;
+    }
+    Ok(())
+}
+
+fn go_on() -> Result<()> {
+    ensure!(!STOPPED.load(Ordering::Relaxed), "stopped by a signal");
+    Ok(())
 }
 
 /// Microseconds of CPU of all children that have ended, with their own children.
@@ -89,6 +110,7 @@ impl Series {
 pub(crate) fn race(contenders: &[Contender<'_>], runs: usize, sync: bool) -> Result<Vec<Series>> {
     let once = |c: &Contender<'_>, first: bool| -> Result<Cost> {
         let named = || format!("measuring {}", c.name);
+        go_on()?;
         (c.prepare)().with_context(named)?;
         let cost = run(&mut (c.command)(), c.output.as_deref().filter(|_| sync)).with_context(named)?;
         (c.verify)(first).with_context(named)?;
@@ -100,7 +122,10 @@ pub(crate) fn race(contenders: &[Contender<'_>], runs: usize, sync: bool) -> Res
     for c in contenders {
         warm += once(c, true)?.wall;
     }
-    let rounds = ((ENOUGH / warm) as usize).min(MOST_ROUNDS).max(runs);
+    let rounds = match warm {
+        w if w > TOO_LONG => 1,
+        w => ((ENOUGH / w) as usize).min(MOST_ROUNDS).max(runs),
+    };
     for _ in 0..rounds {
         for (c, s) in contenders.iter().zip(&mut series) {
             s.costs.push(once(c, false)?);
@@ -119,6 +144,7 @@ pub(crate) fn pair(
     let mut timed = [Vec::new(), Vec::new()];
     let mut ratios = Vec::new();
     for round in 0..=rounds {
+        go_on()?;
         let mut took = [Duration::ZERO; 2];
         // Each goes first in every other round: what one leaves in the caches helps the next.
         for which in [round % 2, (round + 1) % 2] {

@@ -15,7 +15,6 @@ const NEW_FILE: [Way; 5] = [Way::Cp, Way::Ours, Way::OursUnverified, Way::Real, 
 /// All scenarios, with their goals.
 pub(crate) fn suite(args: &Args, dir: &WorkDir, tools: &Tools, report: &mut Report) -> Result<()> {
     report.progress("making the base");
-    dir.warm(args.size * 4)?;
     make_base(&dir.path().join("base"), args.size)?;
     let shapes = [Spread::Scattered, Spread::Clustered];
     for (i, percent) in args.dirty.iter().enumerate() {
@@ -87,7 +86,7 @@ fn new_file(
     report.progress(&format!("new file: {name}"));
     let contender = |way: Way| Contender {
         name: way.name().to_owned(),
-        prepare: Box::new(|| images.reset().and_then(|()| dir.warm(args.size))),
+        prepare: Box::new(|| images.reset()),
         command: Box::new(move || tools.new_file(way, images)),
         output: Some(images.out.clone()),
         verify: Box::new(move |first| match first && way != Way::Cp {

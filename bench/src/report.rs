@@ -106,7 +106,8 @@ impl Report {
             self.missed += 1;
         }
         let verdict = if good { "PASS" } else { "miss" };
-        let measured = format!("{measured:.2}{unit}");
+        let digits = if measured < 0.1 { 3 } else { 2 };
+        let measured = format!("{measured:.digits$}{unit}");
         self.goals.row(vec![goal.to_owned(), place.to_owned(), measured, wanted, verdict.to_owned()]);
     }
 

@@ -4,7 +4,6 @@ use crate::measure::check;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{statfs, statvfs};
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,22 +59,6 @@ impl WorkDir {
                 self.path.display()
             ),
         }
-    }
-
-    /// Touches that much memory, where memory is what the files lie in: on a virtual machine that gives
-    /// free pages back to its host, touching them again can cost more than everything to be measured.
-    pub(crate) fn warm(&self, bytes: u64) -> Result<()> {
-        if !self.tmpfs {
-            return Ok(());
-        }
-        let path = self.path.join("warm");
-        let mut file = File::create(&path)?;
-        let chunk = vec![1; 1 << 20];
-        for _ in 0..bytes >> 20 {
-            file.write_all(&chunk)?;
-        }
-        drop(file);
-        Ok(fs::remove_file(path)?)
     }
 }
 

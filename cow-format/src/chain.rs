@@ -162,7 +162,24 @@ impl Chain {
                 .map_err(Error::io("opening", layer.path()))?;
             device = Arc::new(cow);
         }
+        if i == 0 && !self.top().file.read_only() {
+            self.lengthen(0)?;
+        }
         Ok(device)
+    }
+
+    /// Makes the file of layer `i`, which is open for writing and must have been opened as a device, as long as
+    /// writes to it may have to reach. What is added is a hole: where no data was missing, none is now.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn lengthen(&self, i: usize) -> Result<()> {
+        let layer = &self.layers[i];
+        let len = layer.header.layout.file_len();
+        if layer.file.len() >= len {
+            return Ok(());
+        }
+        layer.file.set_len(len).map_err(Error::io("lengthening", layer.path()))
     }
 
     /// Which of the first `depth` layers each byte of the disk comes from.
@@ -206,17 +223,19 @@ impl Chain {
         let meta = below.file().metadata().map_err(Error::io("stating", path))?;
         let now = Fingerprint::of(&meta);
         let record = layer.record.valid();
-        if record.is_some_and(|r| r.fingerprint == now) {
-            return Ok(Match::Fingerprint);
-        }
+        // First of all: a file system may keep data of a half-merged base and lose its new time stamps.
         let log = log::read(path).unwrap_or_default();
         if let Some(begun) = log::unfinished(&log) {
-            if begun.is_about(layer.path()) {
+            // Of this layer, or of one above it together with this one.
+            if self.layers[..=i].iter().any(|l| begun.is_about(l.path())) {
                 return Ok(Match::UnfinishedMerge);
             }
             if !options.ignore_mismatch {
                 return Err(Error::HalfMerged { base: path.to_owned(), cow: begun.cow.clone() });
             }
+        }
+        if record.is_some_and(|r| r.fingerprint == now) {
+            return Ok(Match::Fingerprint);
         }
         let explanation =
             || log::last_merge(&log).map(|e| format!("it was merged with \"{}\" in place", e.cow.display()));

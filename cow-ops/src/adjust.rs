@@ -39,7 +39,7 @@ fn open(cow: &Path, force: bool, backing: Option<PathBuf>, observer: &dyn Observ
         ..OpenOptions::default()
     };
     let chain = Chain::open(cow, &options)?;
-    if chain.matches[0] == Match::UnfinishedMerge {
+    if chain.matches.contains(&Match::UnfinishedMerge) {
         let text = format!(
             "an in-place merge of it was interrupted: finish it first with uml_moo -d {}",
             cow.display()

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use block_device::{BlockDevice, ExtentKind, Extents, HostFile, Observer};
 use cow_format::identity;
-use cow_format::{Chain, DirtyRuns, Layer, Layout, OpenOptions, RecordState, log};
+use cow_format::{Chain, DirtyRuns, Layer, Layout, Match, OpenOptions, RecordState};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -329,9 +329,7 @@ fn check_chain(layer: &Layer, observer: &dyn Observer, findings: &mut Vec<Findin
         Err(cow_format::Error::Record { .. }) => return, // found already, and nothing more can be said
         Err(e) => return add(Kind::Base, e.to_string()),
     };
-    if log::unfinished(&log::read(chain.below(0).path()).unwrap_or_default())
-        .is_some_and(|e| e.is_about(layer.path()))
-    {
+    if chain.matches.contains(&Match::UnfinishedMerge) {
         let text = format!(
             "an in-place merge was interrupted: finish it with uml_moo -d {}",
             layer.path().display()

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, or_cancelled};
 use crate::merge::{Source, View, write_sparse};
 use crate::qcow2;
 use block_device::{Copier, HostFile, NewFile, Observer, spans_hole};
-use cow_format::{BitWriter, Chain, NewCow, OpenOptions, Run, Shape};
+use cow_format::{BitWriter, Chain, Layer, NewCow, OpenOptions, Run, Shape};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,7 @@ pub fn convert(
         return Err(Error::Refused(format!("\"{}\" cannot replace itself", target.display())));
     }
     let disk = open(source, base.map(|b| b.0))?;
+    refuse_needed(&disk, base.map(|b| b.0), target)?;
     let size = disk.device.len();
     let stored = match (form, base, &disk.chain) {
         (Form::Cow(shape), None, Some(chain)) => reshape(chain, target, shape, observer)?,
@@ -80,6 +81,20 @@ pub fn convert(
         (Form::Raw, ..) => raw(flat(&disk), target, observer)?,
     };
     Ok(Converted { source: source.to_owned(), target: target.to_owned(), form, size, stored })
+}
+
+/// A new file in the place of one that it, or the source, stands on would destroy both.
+fn refuse_needed(disk: &Disk, base: Option<&Path>, target: &Path) -> Result<()> {
+    let Ok(target_path) = std::fs::canonicalize(target) else { return Ok(()) };
+    let below = disk.chain.iter().flat_map(|c| c.layers.iter().map(Layer::path).chain([c.base.path()]));
+    for needed in below.chain(base) {
+        if std::fs::canonicalize(needed).is_ok_and(|n| n == target_path) {
+            let text =
+                format!("\"{}\" is a base of what is converted: give another target", target.display());
+            return Err(Error::Refused(text));
+        }
+    }
+    Ok(())
 }
 
 fn open(path: &Path, base: Option<&Path>) -> Result<Disk> {

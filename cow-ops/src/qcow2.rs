@@ -47,7 +47,7 @@ impl Qcow2Device {
                     named.escape_default()
                 )));
             }
-            (Some(base), _) => {
+            (Some(base), Some(_)) => {
                 let open = || Error::io("opening the base", base);
                 let raw = HostFile::open(base, true).map_err(open())?;
                 lock(&raw, LockKind::Shared).map_err(cow_format::Error::io("locking", base))?;
@@ -55,7 +55,7 @@ impl Qcow2Device {
                 let raw = Raw::builder(storage).open(DenyImplicitOpenGate::default()).map_err(open())?;
                 image.set_backing(Some(FormatAccess::new(raw)));
             }
-            (None, None) => {}
+            (_, None) => {} // it stands by itself, and nothing must show through its holes
         }
         let access = FormatAccess::new(image);
         let size = access.size();

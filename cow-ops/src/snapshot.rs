@@ -60,7 +60,7 @@ fn freeze(chain: &Chain, cow: &Path, frozen: &Path) -> Result<()> {
     let mode = fs::metadata(cow).map_err(Error::io("stating", cow))?.permissions();
     let top = chain.top();
     let shape = match top.header.version {
-        Version::V3 => shape_of(top),
+        Version::V3 if top.header.record_offset().is_some() => shape_of(top),
         _ => Shape { sector_size: top.header.layout.sector_size, ..Shape::default() },
     };
     let mut spec = Base::at(chain, 1)?.spec(None)?;

@@ -27,7 +27,7 @@ impl Context {
         match result {
             Ok(value) => Ok(Ok(value)),
             Err(e) if e.is_cancelled() => {
-                eprintln!("{e}");
+                cli_common::complain(&e);
                 Ok(Err(self.reporter.stopped_by().map_or(Outcome::Code(1), Outcome::Signal)))
             }
             Err(e) => Err(e.into()),

@@ -4,7 +4,7 @@ mod options;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use cli_common::{ExitCodes, Format, Outcome, Output, Reporter, Show, duration, percent, size};
+use cli_common::{ExitCodes, Format, Outcome, Output, Reporter, Show, complain, duration, percent, size};
 use cow_ops::merge::{InPlace, NewFileMerge, Report, merge_in_place, merge_new};
 use options::Options;
 use serde::Serialize;
@@ -75,7 +75,7 @@ fn merge(options: &Options) -> anyhow::Result<Outcome> {
             Ok(Outcome::Success)
         }
         Err(e) if e.is_cancelled() => {
-            eprintln!("{e}");
+            complain(&e);
             Ok(reporter.stopped_by().map_or(Outcome::Code(CODES.failure), Outcome::Signal))
         }
         Err(e) => Err(e.into()),
@@ -93,7 +93,7 @@ struct Result<'a> {
 
 fn say(options: &Options, report: &Report, took: Duration) {
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        complain(format_args!("warning: {warning}"));
     }
     if options.json {
         let result = Result { event: "result", report, seconds: took.as_secs_f64() };
@@ -107,10 +107,7 @@ fn say(options: &Options, report: &Report, took: Duration) {
         Output::new(Format::Human).line(line);
     } else if options.progress {
         let (copied, shared) = (size(report.copied), size(report.cloned));
-        eprintln!(
-            "done in {}: {copied} copied, {shared} shared, {} holes",
-            duration(took),
-            size(report.zeroed)
-        );
+        let (took, holes) = (duration(took), size(report.zeroed));
+        complain(format_args!("done in {took}: {copied} copied, {shared} shared, {holes} holes"));
     }
 }

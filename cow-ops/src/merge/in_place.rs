@@ -110,7 +110,7 @@ pub fn merge_in_place(cow: &Path, options: &InPlace, observer: &dyn Observer) ->
         dry_run: options.dry_run,
         warnings: Vec::new(),
     };
-    look_for_users(&chain, &base, options, &mut report)?;
+    look_for_users(&chain, depth, options, &mut report)?;
     if options.dry_run {
         return Ok(report);
     }
@@ -154,7 +154,8 @@ fn undo_path(options: &InPlace, resumed: Option<&Entry>, base: &Path) -> Result<
     }
 }
 
-fn look_for_users(chain: &Chain, base: &Path, options: &InPlace, report: &mut Report) -> Result<()> {
+fn look_for_users(chain: &Chain, depth: usize, options: &InPlace, report: &mut Report) -> Result<()> {
+    let base = chain.below(depth - 1).path();
     let own: Vec<&Path> = chain.layers.iter().map(cow_format::Layer::path).collect();
     let dirs: Vec<&Path> = own
         .iter()
@@ -163,7 +164,12 @@ fn look_for_users(chain: &Chain, base: &Path, options: &InPlace, report: &mut Re
         .collect();
     let mut except = own.clone();
     except.extend(options.undo.as_deref());
-    let users = find_users(base, &dirs, &except);
+    // The layers between change with the base: what they leave clean shows through them.
+    let between = chain.layers[1..depth].iter().map(cow_format::Layer::path);
+    let mut users: Vec<PathBuf> =
+        between.chain([base]).flat_map(|changed| find_users(changed, &dirs, &except)).collect();
+    users.sort();
+    users.dedup();
     if users.is_empty() {
         return Ok(());
     }
@@ -212,6 +218,9 @@ impl Journal for HostJournal<'_> {
     fn begin(&mut self) -> Result<()> {
         if !self.resumed {
             self.note(Event::MergeBegin)?;
+        }
+        if self.depth < self.chain.layers.len() {
+            self.chain.lengthen(self.depth)?;
         }
         match self.undo {
             Some(undo) => undo.make(self.chain, self.depth, self.observer),

@@ -18,7 +18,7 @@ enum Line {
 
 pub(crate) fn run(mut cx: Context, options: &Map) -> anyhow::Result<Outcome> {
     let (mut runs, mut dirty) = (0, 0);
-    if options.plot {
+    if options.plot && !cx.out.is_json() {
         let width = terminal_width().clamp(16, 256);
         let size = cow_ops::map(&options.cow, |_| {})?;
         let mut cells = Cells::new(width * ROWS, size);
