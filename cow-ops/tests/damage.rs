@@ -3,170 +3,19 @@
 //! Each damage is done to a file of our own and, where it can be, to files that the real driver wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "damage/below.rs"]
+mod below;
 mod common;
+#[path = "damage/sample.rs"]
+mod sample;
 
-use block_device::Unobserved;
-use common::{
-    Disk, Place, append, header, image, layered, overlay, patch, plain, random, real_moo, same, set_mtime,
-    truncate,
-};
-use cow_format::log::{self, Entry, Event};
-use cow_format::{Header, Layout, Shape, Version};
-use cow_ops::check::{Finding, Kind, Report, Severity, check};
+use common::{append, header, patch, random, real_moo, same, set_mtime, truncate};
+use cow_format::{Shape, Version};
+use cow_ops::check::{Finding, Kind, Severity};
+use sample::{Sample, all, breaks, kinds, only, ours};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::process::Command;
-
-/// A good COW file, to be broken.
-struct Sample {
-    place: Place,
-    cow: PathBuf,
-    base: PathBuf,
-}
-
-impl Sample {
-    /// One of ours, of a size whose last byte of bitmap is not full; its second half is clean.
-    fn ours(shape: Shape) -> Self {
-        let sectors = if shape.version == Version::V3 { 8 * 40 + 3 } else { 8 * 40 };
-        Self::of(shape, sectors * u64::from(shape.sector_size))
-    }
-
-    fn of(shape: Shape, size: u64) -> Self {
-        let place = Place::new();
-        let bytes = image(size as usize, 1);
-        let base = place.raw("base", &bytes);
-        let mut disk = Disk::on(place.path("cow"), &base, &plain(shape), &bytes);
-        disk.scribble(2, 0.5);
-        Self { cow: disk.cow, base, place }
-    }
-
-    /// One that the real driver wrote.
-    fn real(name: &str) -> Self {
-        let place = Place::with_fixtures();
-        Self { cow: place.path(name), base: place.path("base.img"), place }
-    }
-
-    fn layout(&self) -> Layout {
-        header(&self.cow).layout
-    }
-
-    /// What the disk shows by the format page; where the base or the file ends too early, zeros.
-    fn shows(&self, layout: &Layout) -> Vec<u8> {
-        let mut bytes = fs::read(&self.base).unwrap_or_default();
-        bytes.resize(layout.size as usize, 0);
-        let mut file = fs::read(&self.cow).unwrap();
-        file.resize(file.len().max(layout.file_len() as usize), 0);
-        overlay(&file, layout, &mut bytes);
-        bytes
-    }
-
-    fn check(&self, repair: bool) -> Report {
-        check(&self.cow, repair, false, &Unobserved).unwrap()
-    }
-
-    /// The byte after the last dirty sector, in the file.
-    fn dirty_end(&self) -> u64 {
-        let layout = self.layout();
-        let bits = common::bits(&fs::read(&self.cow).unwrap(), &layout);
-        let last = bits.iter().rposition(|dirty| *dirty).unwrap() as u64;
-        layout.data_offset + ((last + 1) * u64::from(layout.sector_size)).min(layout.size)
-    }
-
-    /// Offset in the file of whole blocks of data that are clean, with clean ones around them.
-    fn clean_blocks(&self, count: u64) -> u64 {
-        let layout = self.layout();
-        let bits = common::bits(&fs::read(&self.cow).unwrap(), &layout);
-        let ss = u64::from(layout.sector_size);
-        let mut at = layout.data_offset.next_multiple_of(4096) + 4096;
-        loop {
-            let (start, end) = (at - 4096 - layout.data_offset, at + (count + 1) * 4096 - layout.data_offset);
-            assert!(end <= layout.size, "no clean blocks");
-            if bits[(start / ss) as usize..end.div_ceil(ss) as usize].iter().all(|dirty| !dirty) {
-                return at;
-            }
-            at += 4096;
-        }
-    }
-
-    /// Puts bytes after the end, in a block that nothing else is in.
-    fn append(&self, bytes: &[u8]) {
-        truncate(&self.cow, fs::metadata(&self.cow).unwrap().len().next_multiple_of(4096));
-        append(&self.cow, bytes);
-    }
-
-    fn set_bits(&self, first: u64, count: u64) {
-        let at = self.layout().bitmap_offset;
-        let mut file = fs::read(&self.cow).unwrap();
-        (first..first + count).for_each(|s| file[(at + s / 8) as usize] |= 1 << (s % 8));
-        let bitmap = &file[at as usize..self.layout().bitmap_end() as usize];
-        patch(&self.cow, at, bitmap);
-    }
-}
-
-fn ours() -> Sample {
-    Sample::ours(Shape::default())
-}
-
-/// A sample of ours of each version, and two that the real driver wrote.
-fn all() -> Vec<Sample> {
-    let mut all: Vec<Sample> =
-        common::VERSIONS.map(|version| Sample::ours(Shape { version, ..Shape::default() })).into();
-    all.extend(["session.cow", "v2.cow"].map(Sample::real));
-    all
-}
-
-fn kinds(report: &Report) -> Vec<Kind> {
-    report.findings.iter().map(|f| f.kind).collect()
-}
-
-fn only(report: &Report, kind: Kind) -> &Finding {
-    let mut found = report.findings.iter().filter(|f| f.kind == kind);
-    let one = found.next().unwrap_or_else(|| panic!("no {kind:?} in {:?}", report.findings));
-    assert!(found.next().is_none(), "{kind:?} twice in {:?}", report.findings);
-    one
-}
-
-/// Breaks the sample and holds `check` to its word: the finding, what it is called, and either a repair that
-/// leaves what the disk shows alone, or none that touches the file.
-fn breaks(sample: &Sample, kind: Kind, severity: Severity, repairable: bool, damage: impl FnOnce(&Sample)) {
-    let name = sample.cow.display();
-    let before = kinds(&sample.check(false));
-    assert!(!before.contains(&kind), "{name} has it already: {before:?}");
-    let layout = sample.layout();
-    damage(sample);
-    let layout = common_layout(sample).unwrap_or(layout);
-    let broken = fs::read(&sample.cow).unwrap();
-    let shown = sample.shows(&layout);
-
-    let report = sample.check(false);
-    let finding = only(&report, kind);
-    assert_eq!((finding.severity, finding.repairable), (severity, repairable), "{name}: {finding:?}");
-    assert!(!finding.text.is_empty() && report.worst() >= severity);
-    assert_eq!(report.repaired, 0);
-    assert!(fs::read(&sample.cow).unwrap() == broken, "{name}: looking has changed it");
-
-    let report = sample.check(true);
-    if repairable {
-        assert_eq!(report.repaired, 1, "{name}: {:?}", report.findings);
-        assert!(!kinds(&report).contains(&kind));
-        same(&sample.shows(&sample.layout()), &shown, "after the repair");
-        assert_eq!(kinds(&sample.check(false)), before, "{name}: after the repair");
-        assert_eq!(sample.check(true).repaired, 0, "a repair has nothing left to do");
-    } else {
-        assert_eq!(only(&report, kind).severity, severity);
-        assert_eq!(report.repaired, 0);
-        assert!(fs::read(&sample.cow).unwrap() == broken, "{name}: there was nothing to repair");
-    }
-    println!("{name}: {kind:?} {severity:?}, {}", if repairable { "repaired" } else { "left alone" });
-}
-
-/// The layout after the damage, if the header still parses.
-fn common_layout(sample: &Sample) -> Option<Layout> {
-    let file = fs::read(&sample.cow).unwrap();
-    let prefix = &file[..file.len().min(cow_format::MAX_HEADER_LEN)];
-    Header::parse(prefix, file.len() as u64).ok().map(|h| h.layout)
-}
 
 #[test]
 fn undamaged_files_have_no_findings() {
@@ -224,7 +73,7 @@ fn a_short_file_can_be_written() {
     for sample in all() {
         truncate(&sample.cow, sample.dirty_end());
         let bytes = sample.shows(&sample.layout());
-        let mut disk = Disk { cow: sample.cow.clone(), bytes };
+        let mut disk = common::Disk { cow: sample.cow.clone(), bytes };
         let size = disk.bytes.len() as u64;
         disk.write(&[(size - 700, random(700, 4))]);
         disk.check("written at its end");
@@ -363,79 +212,6 @@ fn a_damaged_record() {
         let at = header(&s.cow).record_offset().unwrap();
         let old = fs::read(&s.cow).unwrap()[at as usize + 40];
         patch(&s.cow, at + 40, &[old ^ 1]);
-    });
-}
-
-#[test]
-fn nothing_below() {
-    for sample in all() {
-        breaks(&sample, Kind::Chain, Severity::Corrupt, false, |s| fs::remove_file(&s.base).unwrap());
-    }
-}
-
-/// A disk of two layers, of which the upper one is the sample.
-fn layers() -> (Sample, PathBuf) {
-    let mut sample = ours();
-    let bytes = common::view(&sample.cow);
-    let mut top = Disk::on(sample.place.path("top"), &sample.cow, &layered(), &bytes);
-    top.scribble(7, 0.8);
-    let lower = std::mem::replace(&mut sample.cow, top.cow);
-    (sample, lower)
-}
-
-#[test]
-fn a_damaged_layer_below() {
-    let (top, lower) = layers();
-    breaks(&top, Kind::Chain, Severity::Corrupt, false, |_| patch(&lower, 4, &[7; 4]));
-    let (top, lower) = layers();
-    // A layer below that leads back to the top one.
-    breaks(&top, Kind::Chain, Severity::Corrupt, false, |top| {
-        fs::remove_file(&lower).unwrap();
-        fs::hard_link(&top.cow, &lower).unwrap();
-    });
-}
-
-/// A repair changes the file's time stamps: those of a layer are what the disks above it go by.
-#[test]
-fn repairing_a_layer_keeps_the_disks_above() {
-    let (top, lower) = layers();
-    let shown = common::view(&top.cow);
-    truncate(&lower, fs::metadata(&lower).unwrap().len() + 8192);
-    assert_eq!(check(&lower, true, false, &Unobserved).unwrap().repaired, 1);
-    set_mtime(&lower, 1_000_000_000);
-    same(&common::view(&top.cow), &shown, "the disk above");
-}
-
-#[test]
-fn another_base() {
-    for sample in all() {
-        breaks(&sample, Kind::Base, Severity::Corrupt, false, |s| {
-            patch(&s.base, 1000, b"changed");
-            set_mtime(&s.base, 1_000_000_000);
-        });
-    }
-    for sample in [ours(), Sample::real("session.cow")] {
-        breaks(&sample, Kind::Base, Severity::Corrupt, false, |s| append(&s.base, &[0; 512]));
-    }
-    // Its time stamps put back as far as anybody can.
-    breaks(&ours(), Kind::Base, Severity::Corrupt, false, |s| {
-        let mtime = fs::metadata(&s.base).unwrap().modified().unwrap();
-        patch(&s.base, 1000, b"changed");
-        fs::File::options().write(true).open(&s.base).unwrap().set_modified(mtime).unwrap();
-    });
-}
-
-#[test]
-fn an_interrupted_merge() {
-    for sample in all() {
-        breaks(&sample, Kind::UnfinishedMerge, Severity::Corrupt, false, |s| {
-            log::append(&s.base, &Entry::now(Event::MergeBegin, &s.cow, None).unwrap()).unwrap();
-            patch(&s.base, 1000, &fs::read(&s.base).unwrap()[1000..1010]);
-        });
-    }
-    // Killed right after the mark: nothing of the base has changed yet.
-    breaks(&ours(), Kind::UnfinishedMerge, Severity::Corrupt, false, |s| {
-        log::append(&s.base, &Entry::now(Event::MergeBegin, &s.cow, None).unwrap()).unwrap();
     });
 }
 

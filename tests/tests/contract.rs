@@ -186,7 +186,7 @@ fn unreadable_file() {
     }
     let make = |place: &Place| {
         fs::copy(place.path("top.cow"), place.path("secret")).unwrap();
-        fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(place.path("secret"), fs::Permissions::from_mode(0o000)).unwrap();
         "secret".to_owned()
     };
     every_command_fails(make, &["Permission denied"], true);

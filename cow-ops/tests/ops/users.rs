@@ -67,13 +67,13 @@ fn where_users_are_found() {
     let a = disk(place.path("a"), &base, 2);
     let far = disk(place.path("x/far"), &base, 3);
     assert_eq!(find_users(&base, &[], &[]), [a.cow.clone(), far.cow.clone()]);
-    assert_eq!(find_users(&base, &[], &[&a.cow]), [far.cow.clone()]);
+    assert_eq!(find_users(&base, &[], &[&a.cow]), [&*far.cow]);
     fs::remove_file(cow_format::log::log_path(&base)).unwrap();
-    assert_eq!(find_users(&base, &[], &[]), [a.cow.clone()]);
+    assert_eq!(find_users(&base, &[], &[]), [&*a.cow]);
     assert_eq!(find_users(&base, &[&place.path("x")], &[]), [a.cow.clone(), far.cow.clone()]);
     // A second name is no second user, and a deleted one is none.
     fs::hard_link(&far.cow, place.path("x/linked")).unwrap();
-    assert_eq!(find_users(&base, &[&place.path("x")], &[&far.cow]), [a.cow.clone()]);
+    assert_eq!(find_users(&base, &[&place.path("x")], &[&far.cow]), [&*a.cow]);
     fs::remove_file(&a.cow).unwrap();
     assert_eq!(find_users(&base, &[], &[]), [] as [PathBuf; 0]);
 }
