@@ -10,7 +10,6 @@ size=$((gib * 1024))
 export PATH="$HOME/.cargo/bin:$PATH"
 bin=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
 cargo build --release --quiet -p uml-moo -p whole-program-tests || exit 2
-command -v busybox > /dev/null || { echo "SKIPPED: big.sh: not installed: busybox (for its time -v)"; exit 2; }
 dir=$(mktemp -d "${BIG_DIR:-${TMPDIR:-/tmp}}/big.XXXXXX") || exit 2
 trap 'rm -rf "$dir"' EXIT
 cd "$dir" || exit 2
@@ -24,17 +23,16 @@ bad=0
 merge() { # what, result, arguments
     local what=$1 result=$2
     shift 2
-    if ! busybox time -v -o time "$bin/uml_moo" "$@"; then
+    local begun=$SECONDS memory took used
+    if ! "$bin/peak" memory "$bin/uml_moo" "$@"; then
         echo "big: $what: failed"
         bad=1
         return
     fi
-    local memory took used
-    memory=$(sed -n 's/.*Maximum resident set size (kbytes): //p' time)
-    took=$(sed -n 's/.*Elapsed (wall clock) time.*): //p' time)
+    memory=$(cat memory) took=$((SECONDS - begun))
     used=$(du -m "$result" | cut -f 1)
-    echo "big: $what: $gib GiB, $dirty MiB dirty: $took, $((memory * 1024 / 1000)) kB of memory at most, result $used MiB on disk"
-    [ $((memory * 1024)) -lt 10000000 ] || { echo "big: $what: 10 MB of memory or more"; bad=1; }
+    echo "big: $what: $gib GiB, $dirty MiB dirty: $took s, $((memory / 1000)) kB of memory at most, result $used MiB on disk"
+    [ "$memory" -lt 10000000 ] || { echo "big: $what: 10 MB of memory or more"; bad=1; }
     [ "$used" -lt $((8 * dirty)) ] || { echo "big: $what: holes were filled"; bad=1; }
     "$bin/scatter" is-merged "$result" $size "$dirty" || bad=1
 }

@@ -14,9 +14,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Single requests in a block.
-const OPS: u64 = 16384;
+const OPS: u64 = 2048;
 /// Pairs of blocks; the median of their ratios is what counts.
-const ROUNDS: usize = 51;
+const ROUNDS: usize = 401;
 const SEQUENTIAL: u64 = 1 << 20;
 
 /// Opens a COW disk as the programs do.

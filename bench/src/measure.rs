@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use nix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -134,7 +135,12 @@ pub(crate) fn race(contenders: &[Contender<'_>], runs: usize, sync: bool) -> Res
     Ok(series)
 }
 
-/// Two pieces of work, block by block by turns: seconds of each a block, and the first's speed as a share of
+fn thread_cpu() -> Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}
+
+/// Two pieces of work, block by block by turns: seconds of CPU of each a block (all of it runs from memory, and
+/// other processes should not count), and the first's speed as a share of
 /// the second's. All three are medians.
 pub(crate) fn pair(
     rounds: usize,
@@ -148,13 +154,13 @@ pub(crate) fn pair(
         let mut took = [Duration::ZERO; 2];
         // Each goes first in every other round: what one leaves in the caches helps the next.
         for which in [round % 2, (round + 1) % 2] {
-            let begun = Instant::now();
+            let begun = thread_cpu()?;
             if which == 0 {
                 first()?
             } else {
                 second()?
             }
-            took[which] = begun.elapsed();
+            took[which] = thread_cpu()? - begun;
         }
         if round > 0 {
             let [a, b] = took.map(|t| t.as_secs_f64());

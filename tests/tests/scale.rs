@@ -9,24 +9,15 @@ use whole_program_tests::*;
 const DISK: Scatter = Scatter { size: 10 << 30, dirty: 64 << 20 };
 const MEMORY: u64 = 10_000_000;
 
-/// Peak memory in bytes, by time(1): of that one process, whatever else this test has started.
+/// Peak memory in bytes.
 fn peak(dir: &Path, args: &[&str]) -> u64 {
-    let report = dir.join("time");
-    let mut command = Command::new("busybox");
-    command.args(["time", "-v", "-o"]).arg(&report).arg(Program::Moo.path()).args(args).current_dir(dir);
-    run(&mut command).expect(0);
-    let text = fs::read_to_string(&report).unwrap();
-    let line = text.lines().find_map(|l| l.trim().strip_prefix("Maximum resident set size (kbytes): "));
-    let kib: u64 = line.unwrap_or_else(|| panic!("{text}")).parse().unwrap();
-    fs::remove_file(&report).unwrap();
-    kib * 1024
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peak"));
+    run(command.arg("peak").arg(Program::Moo.path()).args(args).current_dir(dir)).expect(0);
+    fs::read_to_string(dir.join("peak")).unwrap().trim().parse().unwrap()
 }
 
 #[test]
 fn memory_does_not_grow_with_the_disk() {
-    if missing("peak memory", &["busybox"]) {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let (base, cow) = (dir.path().join("base.img"), dir.path().join("top.cow"));
     DISK.make_base(&base);

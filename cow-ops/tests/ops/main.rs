@@ -12,5 +12,6 @@ mod interrupted;
 mod new_file;
 mod rebase;
 mod relocate;
+mod sequences;
 mod snapshot;
 mod users;
