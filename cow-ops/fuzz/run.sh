@@ -42,7 +42,7 @@ for target in $targets; do
     echo "$target: ${runs:-0} executions, $crashes crashes ($sanitizer sanitizer, ${seconds} s)"
     if [ $status -ne 0 ]; then
         failed=1
-        grep -A 3 -E 'panicked at|ERROR: |error(\[|:)' "$log" | head -n 20
+        grep -A 1 -E 'panicked at|ERROR: ' "$log" | head -n 6
         echo "log: $log"
     else
         rm -f "$log"
