@@ -109,8 +109,9 @@ impl<'a> BitWriter<'a> {
     /// Marks the sectors that `run` touches, which lie at or after all that were marked before.
     ///
     /// # Errors
-    /// Those of writing.
+    /// Those of writing; [`io::ErrorKind::Unsupported`] where sectors have no bit in this version.
     pub fn mark(&mut self, run: Run) -> io::Result<()> {
+        self.layout.check_mapped(run.end())?;
         let shift = self.layout.sector_shift();
         debug_assert!(self.used || (run.offset >> shift) / 8 >= self.first, "runs come in ascending order");
         let (mut at, end) = (run.offset >> shift, ((run.end() - 1) >> shift) + 1);

@@ -107,14 +107,7 @@ impl CowDevice {
         if self.failed.load(Ordering::Acquire) {
             return Err(Errno::IO.into());
         }
-        // A sector without a bit could be written, but nobody would ever read it back.
-        let mapped = self.layout.mapped_sectors << self.layout.sector_shift();
-        if len > 0 && offset + len > mapped {
-            let text =
-                format!("sectors from byte {mapped} on have no bit in this version: convert to v3 first");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-        Ok(())
+        self.layout.check_mapped(if len > 0 { offset + len } else { 0 })
     }
 
     /// The sectors that `[start, end)` touches.

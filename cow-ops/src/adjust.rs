@@ -1,8 +1,9 @@
 //! Changing a COW file without changing what its disk shows: compact, rebase, relocate, identify.
 
 use crate::base::{Base, BaseFormat};
-use crate::create::differing_sectors;
+use crate::create::{Pieces, differing_pieces};
 use crate::error::{Error, Result, or_cancelled};
+use crate::repair::{keeping_mtime, punch_orphans};
 use block_device::{BlockDevice, HostFile, LockKind, Observer, WINDOW, is_zero, lock};
 use cow_format::{Chain, Layer, Layout, Match, OpenOptions, Run};
 use serde::Serialize;
@@ -70,16 +71,22 @@ fn unmoved(chain: &Chain, space_before: u64) -> Adjusted {
     adjusted(chain.top(), chain.below(0).path().to_owned(), space_before)
 }
 
-/// Clears the bits of sectors that equal the base, and gives back the space of those, of zeros, and of data
-/// that no bit names. Bits are cleared durably before their data goes.
+/// Clears the bits of pages that equal the base, and gives back the space of those, of zeros, and of data
+/// that no bit names. Bits are cleared durably before their data goes. The file keeps its modification time,
+/// for the sake of layers that stand on it.
 ///
 /// # Errors
 /// Any [`Error`]; wherever it stops, the disk shows what it showed.
 pub fn compact(cow: &Path, observer: &dyn Observer) -> Result<Adjusted> {
     let chain = open(cow, false, None, observer)?;
     let before = space(chain.top());
+    let cleaned = keeping_mtime(&chain.top().file, || shrink(&chain, observer))?;
+    Ok(Adjusted { cleaned, ..unmoved(&chain, before) })
+}
+
+fn shrink(chain: &Chain, observer: &dyn Observer) -> Result<u64> {
     let (file, layout, below) = (&*chain.top().file, chain.top().header.layout, chain.device(1)?);
-    let failed = || or_cancelled("compacting", cow, ": nothing is lost; run it again to go on");
+    let failed = || or_cancelled("compacting", file.path(), ": nothing is lost; run it again to go on");
     let mut cleaned = 0;
     let data = Shifted { file, layout };
     for run in chain.top().dirty_runs() {
@@ -90,9 +97,9 @@ pub fn compact(cow: &Path, observer: &dyn Observer) -> Result<Adjusted> {
     for run in chain.top().dirty_runs() {
         punch_zeros(&data, run.map_err(failed())?).map_err(failed())?;
     }
-    crate::repair::punch_orphans(file, layout).map_err(failed())?;
+    punch_orphans(file, layout).map_err(failed())?;
     file.flush().map_err(failed())?;
-    Ok(Adjusted { cleaned, ..unmoved(&chain, before) })
+    Ok(cleaned)
 }
 
 /// The data of a COW file at device offsets, whatever its bitmap says.
@@ -124,31 +131,19 @@ fn clear_equal(
     run: Run,
     observer: &dyn Observer,
 ) -> io::Result<u64> {
-    let ss = u64::from(data.layout.sector_size);
-    let window = (WINDOW as u64).max(ss);
+    let window = (WINDOW as u64).max(u64::from(data.layout.sector_size));
     let (mut x, mut y) = (vec![0; window as usize], vec![0; window as usize]);
     let (mut at, mut cleaned) = (run.offset, 0);
     while at < run.end() {
-        let n = window.min(run.end() - at);
+        let n = (at + 1).next_multiple_of(window).min(run.end()) - at;
         let (x, y) = (&mut x[..n as usize], &mut y[..n as usize]);
         data.read(x, at)?;
         below.read_at(y, at)?;
-        let mut equal_from = None;
-        for (i, (a, b)) in x.chunks(ss as usize).zip(y.chunks(ss as usize)).enumerate() {
-            let here = at + i as u64 * ss;
-            match (a == b, equal_from) {
-                (true, None) => equal_from = Some(here),
-                (false, Some(from)) => {
-                    data.clear(from, here)?;
-                    cleaned += here - from;
-                    equal_from = None;
-                }
-                _ => {}
+        for (differ, equal) in Pieces::new(data.layout, at, x, y) {
+            if !differ {
+                data.clear(equal.offset, equal.end())?;
+                cleaned += equal.len;
             }
-        }
-        if let Some(from) = equal_from {
-            data.clear(from, at + n)?;
-            cleaned += at + n - from;
         }
         at += n;
         observer.progress("compacting", at, data.layout.size);
@@ -232,7 +227,7 @@ fn keep_differences(chain: &Chain, new: &Base, observer: &dyn Observer) -> Resul
         let left = ": it still stands on its old base, with nothing lost";
         or_cancelled("rebasing", chain.top().path(), left)
     };
-    let (disk, below, ss) = (chain.device(0)?, chain.device(1)?, chain.top().header.layout.sector_size);
+    let (disk, below, layout) = (chain.device(0)?, chain.device(1)?, chain.top().header.layout);
     let mut copied = 0;
     for segment in chain.segments(1) {
         let s = segment.map_err(failed())?;
@@ -244,7 +239,7 @@ fn keep_differences(chain: &Chain, new: &Base, observer: &dyn Observer) -> Resul
             disk.write_at(old, run.offset)
         };
         let range = (s.offset, s.offset + s.len);
-        differing_sectors(&*new.device, &*below, ss, range, observer, &mut keep).map_err(failed())?;
+        differing_pieces(&*new.device, &*below, layout, range, observer, &mut keep).map_err(failed())?;
     }
     disk.flush().map_err(failed())?;
     Ok(copied)

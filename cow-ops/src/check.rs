@@ -131,8 +131,9 @@ pub fn check(path: &Path, repair: bool, unlocked: bool, observer: &dyn Observer)
         ));
     }
     if repair {
-        report.repaired =
-            crate::repair::repair(&file, layer.header.layout, &mut report.findings).map_err(reading)?;
+        let findings = &mut report.findings;
+        let repair = || crate::repair::repair(&file, layer.header.layout, findings).map_err(reading);
+        report.repaired = crate::repair::keeping_mtime(&file, repair)?;
     }
     check_chain(&layer, observer, &mut report.findings);
     Ok(report)

@@ -3,7 +3,7 @@
 use crate::base::{Base, BaseFormat};
 use crate::error::{Error, Result, or_cancelled};
 use block_device::{BlockDevice, HostFile, NewFile, Observer};
-use cow_format::{BitWriter, Layer, NewCow, Run, Shape};
+use cow_format::{BitWriter, Layer, Layout, NewCow, Run, Shape};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ fn refuse_same(cow: &Path, base: &Base) -> Result<()> {
     }
 }
 
-/// Puts every sector in which `image` differs from `base` into a new COW file. Returns how many bytes.
+/// Puts every piece in which `image` differs from `base` into a new COW file. Returns how many bytes.
 pub(crate) fn fill_from(
     new: &NewCow,
     base: &dyn BlockDevice,
@@ -122,50 +122,39 @@ pub(crate) fn fill_from(
         dirty += run.len;
         bits.mark(run)
     };
-    differing_sectors(base, image, layout.sector_size, (0, layout.size), observer, &mut put)
+    differing_pieces(base, image, layout, (0, layout.size), observer, &mut put)
         .and_then(|()| bits.flush())
         .map_err(or_cancelled("writing", &path, ": nothing was made"))?;
     Ok(dirty)
 }
 
-/// Calls `put` with every run of whole sectors within `[start, end)` in which `b` differs from `a`, and with
-/// `b`'s bytes there. Runs end at multiples of the copy window.
-pub(crate) fn differing_sectors(
+/// Calls `put` with every run of [pieces](Layout::piece_end) within `[start, end)` in which `b` differs from
+/// `a`, and with `b`'s bytes there. Runs end at multiples of the copy window.
+pub(crate) fn differing_pieces(
     a: &dyn BlockDevice,
     b: &dyn BlockDevice,
-    sector_size: u32,
+    layout: Layout,
     (start, end): (u64, u64),
     observer: &dyn Observer,
     put: &mut dyn FnMut(Run, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let ss = sector_size as usize;
-    let window = block_device::WINDOW.max(ss);
-    let (mut x, mut y) = (vec![0; window], vec![0; window]);
+    let window = block_device::WINDOW.max(layout.sector_size as usize) as u64;
+    let (mut x, mut y) = (vec![0; window as usize], vec![0; window as usize]);
     let mut at = start;
     while at < end {
-        let n = (window as u64).min(end - at);
+        let n = (at + 1).next_multiple_of(window).min(end) - at;
         let hole = |d: &dyn BlockDevice| block_device::spans_hole(d, at, n);
-        if n == window as u64 && hole(a)? && hole(b)? {
+        if n == window && hole(a)? && hole(b)? {
             at += n;
             continue;
         }
         let (x, y) = (&mut x[..n as usize], &mut y[..n as usize]);
         a.read_at(x, at)?;
         b.read_at(y, at)?;
-        let differs = |i: usize| x[i..(i + ss).min(x.len())] != y[i..(i + ss).min(y.len())];
-        let mut i = if x == y { x.len() } else { 0 };
-        while i < x.len() {
-            if !differs(i) {
-                i += ss;
-                continue;
+        for (differ, run) in Pieces::new(layout, at, x, y) {
+            if differ {
+                put(run, &y[(run.offset - at) as usize..][..run.len as usize])?;
             }
-            let mut j = i + ss;
-            while j < x.len() && differs(j) {
-                j += ss;
-            }
-            let j = j.min(x.len());
-            put(Run { offset: at + i as u64, len: (j - i) as u64 }, &y[i..j])?;
-            i = j;
         }
         at += n;
         observer.progress("comparing", at, end);
@@ -174,6 +163,52 @@ pub(crate) fn differing_sectors(
         }
     }
     Ok(())
+}
+
+/// Splits two buffers, which are the device from `start` on, into runs of pieces that differ or are equal.
+pub(crate) struct Pieces<'a> {
+    layout: Layout,
+    start: u64,
+    at: u64,
+    x: &'a [u8],
+    y: &'a [u8],
+}
+
+impl<'a> Pieces<'a> {
+    pub(crate) fn new(layout: Layout, start: u64, x: &'a [u8], y: &'a [u8]) -> Self {
+        Self { layout, start, at: start, x, y }
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.x.len() as u64
+    }
+
+    /// Whether the piece at `at` differs, and where it ends.
+    fn piece(&self, at: u64) -> (bool, u64) {
+        let end = self.layout.piece_end(at).min(self.end());
+        let range = (at - self.start) as usize..(end - self.start) as usize;
+        (self.x[range.clone()] != self.y[range], end)
+    }
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = (bool, Run);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let from = self.at;
+        if from == self.end() {
+            return None;
+        }
+        let (differ, mut end) = self.piece(from);
+        while end < self.end() {
+            match self.piece(end) {
+                (same, next) if same == differ => end = next,
+                _ => break,
+            }
+        }
+        self.at = end;
+        Some((differ, Run { offset: from, len: end - from }))
+    }
 }
 
 /// The base of an existing layer, for a COW file that replaces it or joins it.

@@ -1,9 +1,30 @@
 //! Putting right what can be put right without a guess: nothing here changes a byte that the disk shows.
 
 use crate::check::{Finding, Kind};
+use crate::error::{Error, Result};
 use block_device::{BlockDevice, ExtentKind, HostFile};
 use cow_format::{DirtyRuns, Layout};
 use std::io;
+
+/// Does `work`, which changes the bytes of a COW file and nothing that the disk shows, and puts its
+/// modification time back: to a layer on it the time says whether its base was changed.
+///
+/// # Errors
+/// Those of `work`, and [`Error::Io`] where the time could not be put back.
+pub(crate) fn keeping_mtime<T>(file: &HostFile, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let path = file.path();
+    let modified = file.file().metadata().and_then(|m| m.modified()).map_err(Error::io("stating", path))?;
+    let done = work();
+    let now = file.file().metadata().and_then(|m| m.modified()).map_err(Error::io("stating", path))?;
+    if now != modified {
+        let put_back = || {
+            file.file().set_modified(modified)?;
+            file.file().sync_all()
+        };
+        put_back().map_err(Error::io("putting back the modification time of", path))?;
+    }
+    done
+}
 
 /// Repairs what is repairable and takes it out of `findings`. Returns how many that were.
 pub(crate) fn repair(file: &HostFile, layout: Layout, findings: &mut Vec<Finding>) -> io::Result<usize> {

@@ -319,7 +319,6 @@ fn partly_dirty(lab: &Lab, cow: &str) -> u64 {
 
 /// What we write on the host must be readable in the kernel: whole pages only.
 #[test]
-#[ignore = "known defect: single sectors are made dirty and clean; run with --ignored"]
 fn what_we_write_the_kernel_reads() {
     let Some(lab) = lab("files of ours in the kernel") else { return };
     let mut guest = lab.boot(&["ubd0=guest.cow,base.img"]);

@@ -1,6 +1,7 @@
 //! Where the parts of a COW file lie.
 
 use super::{HeaderError, Version};
+use std::io;
 
 /// Where the parts of a COW file lie. All in bytes but `sectors` and `mapped_sectors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +65,32 @@ impl Layout {
 
     /// The byte in the file after the last sector that has a bit.
     pub fn mapped_end(&self) -> u64 {
-        self.data_offset + (self.mapped_sectors << self.sector_shift()).min(self.size)
+        self.data_offset + self.mapped_size()
+    }
+
+    /// The byte of the device after the last sector that has a bit.
+    pub fn mapped_size(&self) -> u64 {
+        (self.mapped_sectors << self.sector_shift()).min(self.size)
+    }
+
+    /// Refuses to make sectors up to `end` dirty where some have no bit: they could be written, but nobody
+    /// would ever read them back.
+    pub(crate) fn check_mapped(&self, end: u64) -> io::Result<()> {
+        let mapped = self.mapped_size();
+        if end <= mapped {
+            return Ok(());
+        }
+        let text = format!("sectors from byte {mapped} on have no bit in this version: convert to v3 first");
+        Err(io::Error::new(io::ErrorKind::Unsupported, text))
+    }
+
+    /// Where the piece of the device that begins at `offset`, and that a tool should make dirty or clean as a
+    /// whole, ends. The real driver misreads what follows a page that is partly dirty, so pieces are whole
+    /// pages of 4 KiB, and larger sectors whole; none reaches from sectors with a bit into those without.
+    pub fn piece_end(&self, offset: u64) -> u64 {
+        let end = (offset + 1).next_multiple_of(u64::from(self.sector_size).max(4096));
+        let limit = if offset < self.mapped_size() { self.mapped_size() } else { self.size };
+        end.min(limit)
     }
 
     /// log2 of the sector size.

@@ -7,6 +7,7 @@ mod common;
 
 mod compact;
 mod convert;
+mod create;
 mod in_place;
 mod interrupted;
 mod new_file;

@@ -1,7 +1,7 @@
 //! Rebase: another base, the same disk.
 
 use crate::common::{
-    Disk, Place, dirty_sectors, header, image, layered, plain, random, same, set_mtime, shapes, view,
+    Disk, Place, dirty_sectors, header, image, layered, patch, plain, random, same, set_mtime, shapes, view,
 };
 use block_device::Unobserved;
 use cow_format::{Shape, Version};
@@ -122,4 +122,35 @@ fn what_cannot_be_done_changes_nothing() {
         assert!(fs::read(&disk.cow).unwrap() == file, "{e}");
         disk.check("where it was");
     }
+}
+
+/// The real tools write versions 1 and 2 with too few bits for some sizes: what differs there cannot be kept, and
+/// what differs just before can.
+#[test]
+fn sectors_without_a_bit() {
+    const SIZE: usize = 640 << 10;
+    let place = Place::new();
+    let old = image(SIZE, 1);
+    let cow = place.path("cow");
+    let (a, shape) = (place.raw("a", &old), Shape { version: Version::V2, ..Shape::default() });
+    Disk::on(cow.clone(), &a, &plain(shape), &old);
+    // Two sectors more are as many bytes of bitmap.
+    let old = image(SIZE + 1024, 1);
+    patch(&cow, 4108, &(old.len() as u64).to_be_bytes());
+    assert_eq!(header(&cow).layout.mapped_sectors + 2, header(&cow).layout.sectors);
+    place.raw("a", &old);
+    set_mtime(&a, u64::from(header(&cow).mtime));
+    let other = |at: usize| {
+        let mut bytes = old.clone();
+        bytes[at] ^= 1;
+        place.raw("b", &bytes)
+    };
+    for at in [SIZE, old.len() - 1] {
+        let refused = rebase(&cow, &other(at), BaseFormat::Raw, false, &Unobserved).unwrap_err();
+        assert!(refused.to_string().contains("no bit in this version"), "{refused}");
+        same(&view(&cow), &old, "still on its old base");
+    }
+    rebase(&cow, &other(SIZE - 1), BaseFormat::Raw, false, &Unobserved).unwrap();
+    same(&view(&cow), &old, "on its new base");
+    assert_eq!(dirty_sectors(&cow), 8);
 }
