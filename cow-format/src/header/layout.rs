@@ -86,11 +86,10 @@ impl Layout {
 
     /// Where the piece of the device that begins at `offset`, and that a tool should make dirty or clean as a
     /// whole, ends. The real driver misreads what follows a page that is partly dirty, so pieces are whole
-    /// pages of 4 KiB, and larger sectors whole; none reaches from sectors with a bit into those without.
+    /// pages of 4 KiB, and larger sectors whole. Where sectors have no bit, the first of them begins a page.
     pub fn piece_end(&self, offset: u64) -> u64 {
         let end = (offset + 1).next_multiple_of(u64::from(self.sector_size).max(4096));
-        let limit = if offset < self.mapped_size() { self.mapped_size() } else { self.size };
-        end.min(limit)
+        end.min(self.size)
     }
 
     /// log2 of the sector size.
