@@ -58,6 +58,23 @@ impl Bitmap {
         Ok(self.chunks[index].get_or_init(|| chunk))
     }
 
+    /// Whether all of `[start, end)` is clean, or all of it dirty, where one loaded word can tell: most requests
+    /// are as small as that.
+    #[inline]
+    pub(crate) fn uniform(&self, start: u64, end: u64) -> Option<bool> {
+        let mask = (u64::MAX >> (64 - (end - start).min(64))) << (start % 64);
+        if (end - 1) / 64 != start / 64 || end > self.layout.mapped_sectors {
+            return None;
+        }
+        let chunk = self.chunks[(start / CHUNK_BITS) as usize].get()?;
+        // Acquire as in `run_in_chunk`.
+        match chunk.words[(start % CHUNK_BITS / 64) as usize].load(Ordering::Acquire) & mask {
+            0 => Some(false),
+            bits if bits == mask => Some(true),
+            _ => None,
+        }
+    }
+
     /// Whether sector `start` is dirty, and how many sectors from it on, up to `end`, are the same.
     pub(crate) fn run(&self, file: &dyn BlockDevice, start: u64, end: u64) -> io::Result<(bool, u64)> {
         let mapped = self.layout.mapped_sectors;

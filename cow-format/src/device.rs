@@ -95,6 +95,9 @@ impl CowDevice {
     pub fn dirty_run(&self, offset: u64, end: u64) -> io::Result<(bool, u64)> {
         let shift = self.layout.sector_shift();
         let last = (end - 1) >> shift;
+        if let Some(dirty) = self.bitmap.uniform(offset >> shift, last + 1) {
+            return Ok((dirty, end));
+        }
         let (dirty, sectors) = self.bitmap.run(&*self.file, offset >> shift, last + 1)?;
         Ok((dirty, (((offset >> shift) + sectors) << shift).min(end)))
     }
