@@ -5,7 +5,7 @@
 mod common;
 
 use block_device::{BlockDevice, MemDevice};
-use common::{STALE, clean_file, header, random_bytes};
+use common::{STALE, clean_file, header, random_bytes, read_all};
 use cow_format::{CowDevice, Header, Version};
 use powercut::{PowerCut, XorShift};
 use std::io;
@@ -54,12 +54,6 @@ impl BlockDevice for Yielding {
 
 fn open(header: &Header, file: &Arc<Yielding>, base: &[u8]) -> CowDevice {
     CowDevice::new(file.clone(), header.layout, Yielding::new(base.to_vec())).unwrap()
-}
-
-fn read_all(device: &CowDevice) -> Vec<u8> {
-    let mut bytes = vec![0; device.len() as usize];
-    device.read_at(&mut bytes, 0).unwrap();
-    bytes
 }
 
 /// Byte ranges of one thread each, 100 to 700 bytes, in no order, so that most sectors have several owners.

@@ -6,7 +6,7 @@ mod common;
 mod new_file;
 
 use block_device::{BlockDevice, MemDevice, Unobserved};
-use common::{bits, overlay, random};
+use common::{bits_of, overlay, random};
 use cow_format::{CowDevice, Header, Layout, Version, parse_device};
 use cow_ops::Error;
 use cow_ops::merge::{Journal, Source, apply_journaled};
@@ -310,7 +310,7 @@ fn the_layer_below_has_both_bitmaps() {
     assert!(case.scenario(&disk, Fault::None));
     let left = disk.survivors(powercut::Survive::None);
     let layout = case.layers[1].0.layout;
-    let both = bits(&case.layers[0].1, &layout).into_iter().zip(bits(&case.layers[1].1, &layout));
+    let both = bits_of(&case.layers[0].1, &layout).into_iter().zip(bits_of(&case.layers[1].1, &layout));
     let want: Vec<bool> = both.map(|(a, b)| a || b).collect();
-    assert_eq!(bits(left.device(LAYERS + 1), &layout), want);
+    assert_eq!(bits_of(left.device(LAYERS + 1), &layout), want);
 }

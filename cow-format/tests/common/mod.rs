@@ -1,6 +1,8 @@
-//! What the integration tests share: COW files in memory, and the bitmap read the slow way.
+//! What the integration tests share, here and in cow-ops: COW files in memory, and the bitmap read the
+//! slow way.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // every test file uses its own part
 
+use block_device::BlockDevice;
 use cow_format::{ByteOrder, Header, Layout, Version};
 use powercut::XorShift;
 use std::path::Path;
@@ -36,22 +38,14 @@ pub(crate) fn random_bytes(len: usize, rng: &mut XorShift) -> Vec<u8> {
     bytes
 }
 
+pub(crate) fn read_all(device: &dyn BlockDevice) -> Vec<u8> {
+    let mut bytes = vec![0; device.len() as usize];
+    device.read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
 /// Whether each sector's bit is set, one bit at a time.
 pub(crate) fn bits_of(file: &[u8], layout: &Layout) -> Vec<bool> {
     let bitmap = &file[layout.bitmap_offset as usize..layout.bitmap_end() as usize];
     (0..layout.mapped_sectors as usize).map(|i| bitmap[i / 8] >> (i % 8) & 1 == 1).collect()
-}
-
-/// The dirty byte ranges, `(start, end)`, of a list of bits.
-pub(crate) fn runs_of(bits: &[bool], layout: &Layout) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for (i, _) in bits.iter().enumerate().filter(|(_, dirty)| **dirty) {
-        let start = i as u64 * u64::from(layout.sector_size);
-        let end = (start + u64::from(layout.sector_size)).min(layout.size);
-        match runs.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => runs.push((start, end)),
-        }
-    }
-    runs
 }

@@ -2,9 +2,13 @@
 //! that shares nothing with the library's own but the header, and the real tools.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // every test file uses its own part
 
+#[path = "../../../cow-format/tests/common/mod.rs"]
+mod memory;
+
 use block_device::Unobserved;
-use cow_format::{ByteOrder, Chain, Header, Layout, OpenOptions, Shape, Version};
+use cow_format::{Chain, Header, Layout, OpenOptions, Shape};
 use cow_ops::{BaseFormat, Content, Create, create};
+pub(crate) use memory::{VERSIONS, bits_of, random_bytes};
 use powercut::XorShift;
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -16,14 +20,6 @@ use std::rc::{Rc, Weak};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
-
-pub(crate) const VERSIONS: [Version; 5] = [
-    Version::V1(ByteOrder::Little),
-    Version::V1(ByteOrder::Big),
-    Version::V2,
-    Version::V3,
-    Version::V3Broken,
-];
 
 /// Shapes to try of every version: the real tools' own, and the others that make a difference.
 pub(crate) fn shapes() -> Vec<Shape> {
@@ -221,7 +217,7 @@ pub(crate) fn merged(cow: &Path) -> Vec<u8> {
 
 /// Lays the dirty sectors of a COW file over `below`.
 pub(crate) fn overlay(file: &[u8], layout: &Layout, below: &mut [u8]) {
-    for (i, _) in bits(file, layout).iter().enumerate().filter(|(_, dirty)| **dirty) {
+    for (i, _) in bits_of(file, layout).iter().enumerate().filter(|(_, dirty)| **dirty) {
         let start = i * layout.sector_size as usize;
         let end = (start + layout.sector_size as usize).min(layout.size as usize);
         let data = layout.data_offset as usize;
@@ -229,14 +225,8 @@ pub(crate) fn overlay(file: &[u8], layout: &Layout, below: &mut [u8]) {
     }
 }
 
-/// Whether each sector's bit is set, one bit at a time.
-pub(crate) fn bits(file: &[u8], layout: &Layout) -> Vec<bool> {
-    let bitmap = &file[layout.bitmap_offset as usize..layout.bitmap_end() as usize];
-    (0..layout.mapped_sectors as usize).map(|i| bitmap[i / 8] >> (i % 8) & 1 == 1).collect()
-}
-
 pub(crate) fn dirty_sectors(cow: &Path) -> usize {
-    bits(&fs::read(cow).unwrap(), &header(cow).layout).iter().filter(|dirty| **dirty).count()
+    bits_of(&fs::read(cow).unwrap(), &header(cow).layout).iter().filter(|dirty| **dirty).count()
 }
 
 pub(crate) fn header(cow: &Path) -> Header {
@@ -258,9 +248,7 @@ pub(crate) fn image(len: usize, seed: u64) -> Vec<u8> {
 }
 
 pub(crate) fn random(len: u64, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len as usize];
-    XorShift::new(seed).fill_nonzero(&mut bytes);
-    bytes
+    random_bytes(len as usize, &mut XorShift::new(seed))
 }
 
 /// Overwrites bytes of a file, past its end too, behind the library's back.

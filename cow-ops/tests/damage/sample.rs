@@ -57,7 +57,7 @@ impl Sample {
     /// The byte after the last dirty sector, in the file.
     pub(crate) fn dirty_end(&self) -> u64 {
         let layout = self.layout();
-        let bits = common::bits(&fs::read(&self.cow).unwrap(), &layout);
+        let bits = common::bits_of(&fs::read(&self.cow).unwrap(), &layout);
         let last = bits.iter().rposition(|dirty| *dirty).unwrap() as u64;
         layout.data_offset + ((last + 1) * u64::from(layout.sector_size)).min(layout.size)
     }
@@ -65,7 +65,7 @@ impl Sample {
     /// Offset in the file of whole blocks of data that are clean, with clean ones around them.
     pub(crate) fn clean_blocks(&self, count: u64) -> u64 {
         let layout = self.layout();
-        let bits = common::bits(&fs::read(&self.cow).unwrap(), &layout);
+        let bits = common::bits_of(&fs::read(&self.cow).unwrap(), &layout);
         let ss = u64::from(layout.sector_size);
         let mut at = layout.data_offset.next_multiple_of(4096) + 4096;
         loop {

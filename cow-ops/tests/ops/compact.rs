@@ -1,7 +1,7 @@
 //! Compact: bits and space go, the disk stays.
 
 use crate::common::{
-    Disk, Place, bits, dirty_sectors, header, image, layered, patch, plain, random, real_moo, run, same,
+    Disk, Place, bits_of, dirty_sectors, header, image, layered, patch, plain, random, real_moo, run, same,
     shapes, space, view,
 };
 use block_device::Unobserved;
@@ -17,7 +17,7 @@ const SIZE: usize = 640 << 10;
 fn needless(disk: &Disk, below: &[u8]) -> u64 {
     let (file, layout) = (fs::read(&disk.cow).unwrap(), header(&disk.cow).layout);
     let ss = layout.sector_size as usize;
-    let dirty = bits(&file, &layout);
+    let dirty = bits_of(&file, &layout);
     let range = |i: usize| i * ss..((i + 1) * ss).min(below.len());
     let per_page = (4096 / ss).max(1);
     let mut bytes = 0;
@@ -38,7 +38,7 @@ fn wasteful(place: &Place, base: &[u8], shape: Shape) -> Disk {
     disk.write(&[(1000, base[1000..90_000].to_vec()), (200_000, base[200_000..200_700].to_vec())]);
     disk.write(&[(300_000, vec![0; 70_000]), (base.len() as u64 - 700, base[base.len() - 700..].to_vec())]);
     let (file, layout) = (fs::read(&disk.cow).unwrap(), header(&disk.cow).layout);
-    let dirty = bits(&file, &layout);
+    let dirty = bits_of(&file, &layout);
     let clean = dirty.iter().rposition(|d| !d).unwrap() as u64;
     patch(&disk.cow, layout.data_offset + clean * u64::from(layout.sector_size), &random(512, 8));
     disk

@@ -1,6 +1,6 @@
 //! Convert: every form into every other, and qemu-img as the judge of what qcow2 is.
 
-use crate::common::{Disk, Place, bits, header, image, plain, real_moo, run, same, shapes, tool, view};
+use crate::common::{Disk, Place, bits_of, header, image, plain, real_moo, run, same, shapes, tool, view};
 use block_device::Unobserved;
 use cow_format::{ByteOrder, Shape, Version};
 use cow_ops::{BaseFormat, Error, Form, convert};
@@ -46,7 +46,7 @@ fn a_cow_file_in_every_other_version() {
             assert_eq!(header.backing, base);
             let dirty = |cow: &Path| {
                 let layout = crate::common::header(cow).layout;
-                let bits = bits(&fs::read(cow).unwrap(), &layout);
+                let bits = bits_of(&fs::read(cow).unwrap(), &layout);
                 let at = |b: usize| bits[b / layout.sector_size as usize];
                 (0..SIZE).step_by(512).map(at).collect::<Vec<bool>>()
             };

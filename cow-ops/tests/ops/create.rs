@@ -1,6 +1,6 @@
 //! A COW file from a changed copy of the base.
 
-use crate::common::{Disk, Place, bits, header, image, plain, real_moo, run, same, shapes};
+use crate::common::{Disk, Place, bits_of, header, image, plain, real_moo, run, same, shapes};
 use block_device::Unobserved;
 use cow_format::{ByteOrder, Shape, Version};
 use cow_ops::{Content, Create, create};
@@ -29,7 +29,7 @@ fn whole_pages_are_dirty() {
         let made = create(&disk.cow, &below, &from(&copy, shape), &Unobserved).unwrap();
         disk.check("from a copy");
         let layout = header(&disk.cow).layout;
-        let dirty = bits(&fs::read(&disk.cow).unwrap(), &layout);
+        let dirty = bits_of(&fs::read(&disk.cow).unwrap(), &layout);
         let piece = layout.sector_size.max(4096) as usize;
         let differs = |at: usize| base[at..size.min(at + piece)] != changed[at..size.min(at + piece)];
         for (i, dirty) in dirty.iter().enumerate() {

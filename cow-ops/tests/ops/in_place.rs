@@ -179,7 +179,7 @@ fn into_a_short_layer() {
     let place = Place::new();
     let [_, mut middle, mut top] = chain(&place, SIZE);
     let layout = header(&middle.cow).layout;
-    let bits = crate::common::bits(&fs::read(&middle.cow).unwrap(), &layout);
+    let bits = crate::common::bits_of(&fs::read(&middle.cow).unwrap(), &layout);
     let last = bits.iter().rposition(|dirty| *dirty).unwrap() as u64 + 1;
     truncate(&middle.cow, layout.data_offset + last * 512);
     middle.check("short");
