@@ -11,6 +11,11 @@ fn tool(dir: &Path, args: &[&str]) -> Ran {
     run(cowtool().args(args).current_dir(dir)).expect(0)
 }
 
+/// Makes `cow` on `base`, showing what `from` holds.
+fn create(dir: &Path, cow: &str, base: &str, from: &str, version: &str) {
+    tool(dir, &["create", cow, "--base", base, "--from", from, "--format-version", version]);
+}
+
 fn ours(dir: &Path, args: &[&str]) -> Ran {
     run(uml_moo().args(args).current_dir(dir)).expect(0)
 }
@@ -39,16 +44,11 @@ fn made_from_a_changed_copy() {
     for version in VERSIONS {
         let place = Place::new();
         let want = sha256(&place.path("changed.img"));
-        let args =
-            ["create", "a.cow", "--base", "base.img", "--from", "changed.img", "--format-version", version];
-        tool(place.dir(), &args);
+        create(place.dir(), "a.cow", "base.img", "changed.img", version);
         assert_eq!(both(place.dir(), "a.cow"), want, "{version}");
         // In place, on copies.
         fs::copy(place.path("base.img"), place.path("base2.img")).unwrap();
-        tool(
-            place.dir(),
-            &["create", "b.cow", "--base", "base2.img", "--from", "changed.img", "--format-version", version],
-        );
+        create(place.dir(), "b.cow", "base2.img", "changed.img", version);
         real(place.dir(), &["-d", "b.cow"]);
         assert_eq!(sha256(&place.path("base2.img")), want, "{version}, in place by the real one");
     }
@@ -74,8 +74,7 @@ fn a_big_scattered_disk() {
     assert_eq!(disk.differs(&dir.path().join("new"), true).unwrap(), None);
     for version in VERSIONS {
         fs::remove_file(dir.path().join("a.cow")).unwrap();
-        let args = ["create", "a.cow", "--base", "base.img", "--from", "new", "--format-version", version];
-        tool(dir.path(), &args);
+        create(dir.path(), "a.cow", "base.img", "new", version);
         assert_eq!(both(dir.path(), "a.cow"), sha256(&dir.path().join("new")), "{version}");
     }
 }
@@ -89,9 +88,7 @@ fn edited_files() {
     for version in VERSIONS {
         let place = Place::new();
         let want = sha256(&place.path("changed.img"));
-        let args =
-            ["create", "a.cow", "--base", "base.img", "--from", "changed.img", "--format-version", version];
-        tool(place.dir(), &args);
+        create(place.dir(), "a.cow", "base.img", "changed.img", version);
         tool(place.dir(), &["rebase", "a.cow", "--base", "other.img"]);
         assert_eq!(both(place.dir(), "a.cow"), want, "{version}, rebased");
         tool(place.dir(), &["compact", "a.cow"]);
@@ -117,9 +114,7 @@ fn after_our_merge_in_place() {
         let place = Place::new();
         let (before, want) = (sha256(&place.path("base.img")), sha256(&place.path("changed.img")));
         sh(place.dir(), "touch -d '2020-01-01 00:00:00' base.img; rm top.cow base.img.cow-*");
-        let args =
-            ["create", "a.cow", "--base", "base.img", "--from", "changed.img", "--format-version", version];
-        tool(place.dir(), &args);
+        create(place.dir(), "a.cow", "base.img", "changed.img", version);
         ours(place.dir(), &["-d", "a.cow", "--keep-undo", "undo.cow"]);
         assert_eq!(sha256(&place.path("base.img")), want);
         assert_eq!(both(place.dir(), "a.cow"), want, "{version}: the COW file follows the base");
