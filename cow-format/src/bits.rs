@@ -22,12 +22,18 @@ pub fn run(start: u64, end: u64, mut word: impl FnMut(u64) -> u64) -> (bool, u64
 }
 
 /// Words from the bytes of a bitmap; bytes missing at the end count as zero.
+#[inline]
 pub fn word_at(bytes: &[u8], index: usize) -> u64 {
-    let from = (index * 8).min(bytes.len());
-    let part = &bytes[from..(from + 8).min(bytes.len())];
-    let mut word = [0; 8];
-    word[..part.len()].copy_from_slice(part);
-    u64::from_le_bytes(word)
+    let (words, rest) = bytes.as_chunks::<8>();
+    match words.get(index) {
+        Some(word) => u64::from_le_bytes(*word),
+        None if index > words.len() => 0,
+        None => {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            u64::from_le_bytes(word)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use block_device::{BlockDevice, MemDevice, Unobserved};
 use common::{bits_of, overlay, random};
 use cow_format::{CowDevice, Header, Layout, Version, parse_device};
 use cow_ops::Error;
-use cow_ops::merge::{Journal, Source, apply_journaled};
+use cow_ops::merge::{Dirty, Journal, Source, apply_journaled};
 use powercut::{Cut, Device, PowerCut, Survivors, Tally, XorShift, every_cut};
 use std::io;
 use std::path::Path;
@@ -157,7 +157,8 @@ impl Case {
             .map(|i| Source { file: &*files[LAYERS + i], layout: self.layers[i].0.layout })
             .collect();
         let mut journal = Marks { file: marks, fault };
-        apply_journaled(&sources, self.base.len() as u64, &*target, &mut journal, &Unobserved).map(drop)
+        let dirty = Dirty::of(&sources, self.base.len() as u64).unwrap();
+        apply_journaled(&dirty, &*target, &mut journal, &Unobserved).map(drop)
     }
 
     fn scenario(&self, disk: &PowerCut, fault: Fault) -> bool {

@@ -23,27 +23,39 @@ pub fn segments<'a>(layers: &[Source<'a>], size: u64) -> Segments<'a> {
     Segments::new(layers.iter().map(|s| DirtyRuns::new(s.file, s.layout)).collect(), size)
 }
 
-/// Bytes that some layers hold together.
-///
-/// # Errors
-/// Those of reading the bitmaps.
-pub fn dirty_bytes(layers: &[Source<'_>], size: u64) -> io::Result<u64> {
-    segments(layers, size).try_fold(0, |n, s| s.map(|s| n + s.layer.map_or(0, |_| s.len)))
+/// What some layers, the topmost first, hold together.
+#[derive(Clone, Copy)]
+pub struct Dirty<'a> {
+    layers: &'a [Source<'a>],
+    /// Size of the device in bytes.
+    pub size: u64,
+    /// How many of them are dirty in any layer.
+    pub bytes: u64,
 }
 
-/// Writes every byte that `layers` hold to `target`, byte *b* of the device to `shift + b`. Doing so again,
+impl<'a> Dirty<'a> {
+    /// Goes once through the bitmaps.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn of(layers: &'a [Source<'a>], size: u64) -> io::Result<Self> {
+        let count = |n, s: io::Result<Segment>| s.map(|s| n + s.layer.map_or(0, |_| s.len));
+        Ok(Self { layers, size, bytes: segments(layers, size).try_fold(0, count)? })
+    }
+}
+
+/// Writes every dirty byte to `target`, byte *b* of the device to `shift + b`. Doing so again,
 /// from the start, after having been stopped anywhere, gives the same result. Nothing is flushed.
 ///
 /// # Errors
 /// Those of reading and writing; [`io::ErrorKind::Interrupted`] when the observer cancels.
 pub fn apply(
-    layers: &[Source<'_>],
-    size: u64,
+    dirty: &Dirty<'_>,
     target: &dyn BlockDevice,
     shift: u64,
     observer: &dyn Observer,
 ) -> io::Result<CopyStats> {
-    let total = dirty_bytes(layers, size)?;
+    let Dirty { layers, size, bytes: total } = *dirty;
     let mut work =
         Apply { layers, target, shift, copier: Copier::new(target), group: Vec::new(), buf: vec![0; WINDOW] };
     let mut done = 0;

@@ -4,7 +4,7 @@
 //! changes; the COW file says what state of the base it fits now; the log says that the merge has ended.
 //! Killed anywhere, the next run finds the log and does it again.
 
-use super::apply::{Source, apply, dirty_bytes};
+use super::apply::{Dirty, apply};
 use super::undo::Undo;
 use super::{Report, sources};
 use crate::error::{Error, Result};
@@ -48,8 +48,7 @@ pub trait Journal {
 /// # Errors
 /// Those of the steps. The merge is to be run again, then.
 pub fn apply_journaled(
-    layers: &[Source<'_>],
-    size: u64,
+    dirty: &Dirty<'_>,
     target: &dyn BlockDevice,
     journal: &mut dyn Journal,
     observer: &dyn Observer,
@@ -61,7 +60,7 @@ pub fn apply_journaled(
         _ => Error::HalfDone { base: base.clone(), source: e },
     };
     journal.begin()?;
-    let stats = apply(layers, size, target, 0, observer).map_err(failed)?;
+    let stats = apply(dirty, target, 0, observer).map_err(failed)?;
     target.flush().map_err(failed)?;
     journal.end()?;
     Ok(stats)
@@ -96,13 +95,13 @@ pub fn merge_in_place(cow: &Path, options: &InPlace, observer: &dyn Observer) ->
     let resumed = log::unfinished(&log).filter(|e| e.is_about(cow));
     let undo_path = undo_path(options, resumed, &base)?;
     let layers = sources(&chain.layers[..depth]);
-    let dirty = dirty_bytes(&layers, chain.size()).map_err(Error::io("reading the bitmap of", cow))?;
+    let dirty = Dirty::of(&layers, chain.size()).map_err(Error::io("reading the bitmap of", cow))?;
     let mut report = Report {
         cow: cow.to_owned(),
         target: base.clone(),
         layers: depth,
         size: chain.size(),
-        dirty,
+        dirty: dirty.bytes,
         copied: 0,
         cloned: 0,
         zeroed: 0,
@@ -127,7 +126,7 @@ pub fn merge_in_place(cow: &Path, options: &InPlace, observer: &dyn Observer) ->
         observer,
         warnings: Vec::new(),
     };
-    let stats = apply_journaled(&layers, chain.size(), &*target, &mut journal, observer)?;
+    let stats = apply_journaled(&dirty, &*target, &mut journal, observer)?;
     report.warnings.append(&mut journal.warnings);
     report.add(stats);
     Ok(report)

@@ -11,7 +11,7 @@ mod new_file;
 mod undo;
 mod write;
 
-pub use apply::{Source, apply, dirty_bytes, segments};
+pub use apply::{Dirty, Source, apply, segments};
 pub use assemble::{Part, View, stream};
 pub use in_place::{InPlace, Journal, apply_journaled, merge_in_place};
 pub use new_file::{NewFileMerge, merge_new};

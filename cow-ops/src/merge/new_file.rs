@@ -1,6 +1,6 @@
 //! Merging into a new file, which appears complete or not at all.
 
-use super::apply::{apply, dirty_bytes};
+use super::apply::{Dirty, apply};
 use super::assemble::View;
 use super::undo::fill_union;
 use super::write::write_sparse;
@@ -56,12 +56,13 @@ pub fn merge_new(
     let flat = options.all || chain.layers.len() == 1;
     let depth = if flat { chain.layers.len() } else { 2 };
     let layers = sources(&chain.layers[..depth]);
+    let dirty = Dirty::of(&layers, chain.size()).map_err(Error::io("reading the bitmap of", cow))?;
     let mut report = Report {
         cow: cow.to_owned(),
         target: target.to_owned(),
         layers: depth,
         size: chain.size(),
-        dirty: dirty_bytes(&layers, chain.size()).map_err(Error::io("reading the bitmap of", cow))?,
+        dirty: dirty.bytes,
         copied: 0,
         cloned: 0,
         zeroed: 0,
@@ -74,7 +75,7 @@ pub fn merge_new(
     }
     let view = View { layers: &layers, base: &*chain.base, size: chain.size() };
     let stats = match flat {
-        true => flat_image(view, target, !options.no_verify, observer)?,
+        true => flat_image(view, &dirty, target, !options.no_verify, observer)?,
         false => one_layer(&chain, target, !options.no_verify, observer)?,
     };
     report.add(stats);
@@ -96,7 +97,13 @@ fn refuse_own_parts(chain: &Chain, target: &Path) -> Result<()> {
     Ok(())
 }
 
-fn flat_image(view: View<'_>, target: &Path, verified: bool, observer: &dyn Observer) -> Result<CopyStats> {
+fn flat_image(
+    view: View<'_>,
+    dirty: &Dirty<'_>,
+    target: &Path,
+    verified: bool,
+    observer: &dyn Observer,
+) -> Result<CopyStats> {
     let unchanged = ": the target is what it was";
     let new = NewFile::create(target, view.size).map_err(Error::io("Output file open:", target))?;
     let out = new.device();
@@ -106,7 +113,7 @@ fn flat_image(view: View<'_>, target: &Path, verified: bool, observer: &dyn Obse
             let wrong = write_sparse(view, out, verified, observer)?;
             return Ok((CopyStats { copied: view.size, ..CopyStats::default() }, wrong));
         }
-        let stats = apply(view.layers, view.size, out, 0, observer)?;
+        let stats = apply(dirty, out, 0, observer)?;
         let wrong = if verified { verify_copied(view, out, stats.cloned, observer)? } else { None };
         Ok((stats, wrong))
     };

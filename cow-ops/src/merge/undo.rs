@@ -1,6 +1,6 @@
 //! The undo file of an in-place merge: a COW file over the merged base that shows the base as it was.
 
-use super::apply::apply;
+use super::apply::{Dirty, apply};
 use super::sources;
 use crate::base::Base;
 use crate::error::{Error, Result, or_cancelled};
@@ -72,7 +72,8 @@ pub(super) fn fill_union(
     let layout = new.header.layout;
     let sources = sources(layers);
     let fill = || {
-        let stats = apply(&sources, layout.size, new.file(), layout.data_offset, observer)?;
+        let dirty = Dirty::of(&sources, layout.size)?;
+        let stats = apply(&dirty, new.file(), layout.data_offset, observer)?;
         let mut bits = BitWriter::new(new.file(), layout);
         for segment in super::apply::segments(&sources, layout.size) {
             let s = segment?;
