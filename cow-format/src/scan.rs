@@ -64,8 +64,19 @@ impl<'a> DirtyRuns<'a> {
             self.first = self.at;
             end = (self.first + self.window.len() as u64 * 8).min(l.mapped_sectors);
         }
+        // Most of most bitmaps is clean: a cache line of zeros at a time.
+        let skipped = if self.at.is_multiple_of(8) { self.zero_lines() } else { 0 };
+        if skipped > 0 {
+            return Ok(Some((false, skipped.min(end - self.at))));
+        }
         let word = |w| bits::word_at(&self.window, w as usize);
         Ok(Some(bits::run(self.at - self.first, end - self.first, word)))
+    }
+
+    /// Sectors whose bits are all in whole 64 bytes of zeros from here on in the window.
+    fn zero_lines(&self) -> u64 {
+        let (lines, _) = self.window[((self.at - self.first) / 8) as usize..].as_chunks::<64>();
+        lines.iter().take_while(|l| block_device::is_zero(*l)).count() as u64 * 512
     }
 
     fn advance(&mut self) -> io::Result<Option<Run>> {
