@@ -7,7 +7,7 @@ use std::io;
 /// Runs at least this long are moved by themselves; a stretch of holes this long stays a hole.
 pub(crate) const LONG: u64 = 64 << 10;
 /// Short runs no further apart than this are read in one call.
-const GAP: u64 = 8 << 10;
+pub(crate) const GAP: u64 = 4 << 10;
 
 /// The bytes of a COW file, and where in them everything lies.
 #[derive(Clone, Copy)]

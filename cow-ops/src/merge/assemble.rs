@@ -1,6 +1,6 @@
 //! The merged view of a chain as a stream of windows and holes, for files that are made anew.
 
-use super::apply::{LONG, Source, segments};
+use super::apply::{GAP, LONG, Source, segments};
 use block_device::{BlockDevice, ExtentKind, Extents, Observer, WINDOW};
 use cow_format::Segment;
 use std::io;
@@ -110,7 +110,7 @@ impl<'a> Window<'a> {
     fn emit(&mut self, sink: &mut dyn FnMut(u64, Part<'_>) -> io::Result<()>) -> io::Result<()> {
         let (Some(first), Some(last)) = (self.pieces.first(), self.pieces.last()) else { return Ok(()) };
         let (start, end) = (first.offset, last.offset + last.len);
-        // The base first: where it has many pieces, one read over the gaps is cheaper than many.
+        // The base first: one read of it may go over what the layers hold.
         for layer in std::iter::once(None).chain((0..self.view.layers.len()).map(Some)) {
             self.read_layer(layer, start)?;
         }
@@ -120,23 +120,24 @@ impl<'a> Window<'a> {
 
     fn read_layer(&mut self, layer: Option<usize>, start: u64) -> io::Result<()> {
         let (file, shift) = self.storage(layer);
-        let mine = || self.pieces.iter().filter(|p| p.layer == layer);
-        let range = |from: u64, len: u64| (from - start) as usize..(from - start + len) as usize;
-        if mine().count() < 3 {
-            for p in self.pieces.iter().filter(|p| p.layer == layer) {
-                file.read_at(&mut self.buf[range(p.offset, p.len)], shift + p.offset)?;
+        let range = |from: u64, end: u64| (from - start) as usize..(end - start) as usize;
+        let mut mine = self.pieces.iter().filter(|p| p.layer == layer).peekable();
+        while let Some(first) = mine.next() {
+            let (from, mut end) = (first.offset, first.offset + first.len);
+            let (following, mut more) = (mine.clone(), 0);
+            while let Some(next) = mine.next_if(|next| next.offset - end <= GAP) {
+                (end, more) = (next.offset + next.len, more + 1);
             }
-            return Ok(());
-        }
-        let (Some(first), Some(last)) = (mine().next(), mine().next_back()) else { return Ok(()) };
-        let (from, len) = (first.offset, last.offset + last.len - first.offset);
-        if layer.is_none() {
-            return file.read_at(&mut self.buf[range(from, len)], from);
-        }
-        file.read_at(&mut self.scratch[range(from, len)], shift + from)?;
-        for p in self.pieces.iter().filter(|p| p.layer == layer) {
-            let r = range(p.offset, p.len);
-            self.buf[r.clone()].copy_from_slice(&self.scratch[r]);
+            // What the base puts between its pieces, the layers overwrite.
+            if layer.is_none() || more == 0 {
+                file.read_at(&mut self.buf[range(from, end)], shift + from)?;
+                continue;
+            }
+            file.read_at(&mut self.scratch[range(from, end)], shift + from)?;
+            for p in std::iter::once(first).chain(following.take(more)) {
+                let r = range(p.offset, p.offset + p.len);
+                self.buf[r.clone()].copy_from_slice(&self.scratch[r]);
+            }
         }
         Ok(())
     }
