@@ -1,0 +1,3 @@
+//! A Linux-ABI kernel that runs as an ordinary unprivileged program.
+#![allow(missing_docs)]
+pub mod platform;

@@ -1,0 +1,53 @@
+//! The gate: a stub's clone reaches the host only if the kernel has just ordered it.
+//!
+//! Guest code can jump to the stub's instruction for ordered calls. A clone made that way would run outside the guest's scheduler, and
+//! outlive its process; so the filter sends each clone here first. Who knocks without an order is ended.
+
+use super::sys;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::io::Result;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The listener of the stubs' filter, served by a thread.
+#[derive(Debug)]
+pub struct Gate {
+    expected: Arc<Mutex<HashSet<i32>>>,
+}
+
+impl Gate {
+    /// Serves `listener` until the last stub is gone.
+    pub(super) fn start(listener: OwnedFd) -> Result<Gate> {
+        let expected = Arc::new(Mutex::new(HashSet::new()));
+        let theirs = expected.clone();
+        std::thread::Builder::new().name("gate".into()).stack_size(64 << 10).spawn(move || serve(&listener, &theirs))?;
+        Ok(Gate { expected })
+    }
+
+    /// The thread is ordered to make one clone.
+    pub(super) fn expect(&self, tid: i32) {
+        self.expected.lock().insert(tid);
+    }
+
+    /// The order is carried out, or failed.
+    pub(super) fn done(&self, tid: i32) {
+        self.expected.lock().remove(&tid);
+    }
+}
+
+fn serve(listener: &OwnedFd, expected: &Mutex<HashSet<i32>>) {
+    loop {
+        let request = match sys::notification(listener.as_fd()) {
+            Ok(request) => request,
+            // The asker died, or a signal came: the next one.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => continue,
+            Err(_) => return,
+        };
+        let ordered = expected.lock().remove(&(request.pid as i32));
+        if !ordered {
+            let _ = sys::kill(request.pid as i32, libc::SIGKILL);
+        }
+        let _ = sys::answer(listener.as_fd(), request.id, (!ordered).then_some(libc::EPERM));
+    }
+}

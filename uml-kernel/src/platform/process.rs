@@ -1,0 +1,273 @@
+//! Stub processes: the first one, made from a file in memory; all others, clones of stubs.
+
+use super::gate::Gate;
+use super::ops::Op;
+use super::thread::StubThread;
+use super::window::Window;
+use super::x86_64::layout::*;
+use super::x86_64::{filter, frame::XStateLayout, stub};
+use super::{Dead, sys};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io::{Error, ErrorKind, Result, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// A host process that runs the code of one guest address space.
+#[derive(Debug)]
+pub struct Stub {
+    pid: i32,
+    socket: OwnedFd,
+    windows: OwnedFd,
+    slots: Mutex<Slots>,
+    dead: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// The windows in use, by slot.
+    live: Vec<Weak<Window>>,
+    /// For each slot, whether the stub has it mapped.
+    mapped: Vec<bool>,
+}
+
+impl Stub {
+    /// The host's process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether its process has ended.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Ends the process. The reaper collects it.
+    pub fn kill(&self) {
+        if !self.dead.swap(true, Ordering::AcqRel) {
+            let _ = sys::kill(self.pid, libc::SIGKILL);
+        }
+        self.wake_all();
+    }
+
+    /// Sends descriptors, for the ordered `recvmsg` to take.
+    pub fn send(&self, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<()> {
+        sys::send_fds(self.socket.as_fd(), fds)
+    }
+
+    /// The windows' file.
+    pub(super) fn windows(&self) -> &OwnedFd {
+        &self.windows
+    }
+
+    /// A window that no thread has; whether the stub has it mapped already.
+    pub(super) fn new_window(&self) -> Result<(Arc<Window>, bool)> {
+        let mut slots = self.slots.lock();
+        let free = slots.live.iter().position(|w| w.strong_count() == 0);
+        let slot = free.unwrap_or(slots.live.len());
+        if slot >= WINDOW_SLOTS as usize {
+            return Err(Error::from_raw_os_error(libc::EAGAIN));
+        }
+        if slot == slots.live.len() {
+            slots.live.push(Weak::new());
+            slots.mapped.push(false);
+        }
+        let window = Arc::new(Window::map(self.windows.as_fd(), slot)?);
+        slots.live[slot] = Arc::downgrade(&window);
+        let mapped = std::mem::replace(&mut slots.mapped[slot], true);
+        Ok((window, mapped))
+    }
+
+    fn wake_all(&self) {
+        for window in self.slots.lock().live.iter().filter_map(Weak::upgrade) {
+            window.turn().store(0, Ordering::Release);
+            sys::futex_wake(window.turn());
+        }
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What all stubs come from.
+#[derive(Debug)]
+pub struct Platform {
+    sites: stub::Sites,
+    xstate: XStateLayout,
+    gate: Gate,
+    registry: Mutex<HashMap<i32, Weak<Stub>>>,
+    /// A stub without guest memory, from which new ones are cloned. The lock also orders all clones of processes: one at
+    /// a time, so that a new child can only be the one that was ordered.
+    pristine: Mutex<Option<StubThread>>,
+    forking: Mutex<()>,
+}
+
+impl Platform {
+    /// Starts the first stub. Stubs die with the calling thread.
+    pub fn start() -> Result<Arc<Platform>> {
+        let sites = stub::sites();
+        let mut program = sys::memfd(c"uml-stub", 0).map(std::fs::File::from)?;
+        program.write_all(&super::elf::image())?;
+        let (mine, theirs) = sys::socket_pair()?;
+        let windows = sys::memfd(c"uml-window", WINDOWS_SPAN)?;
+        let pid = sys::spawn_stub(program.as_fd(), theirs.as_fd(), windows.as_fd())?;
+        let stub = Arc::new(Stub {
+            pid,
+            socket: mine,
+            windows,
+            slots: Mutex::default(),
+            dead: AtomicBool::new(false),
+        });
+        let (window, _) = stub.new_window()?;
+        let mut thread = StubThread::new(stub.clone(), window, pid);
+        let listener = prepare(&mut thread, &sites)?;
+        let platform = Arc::new(Platform {
+            sites,
+            xstate: XStateLayout::of_cpu(),
+            gate: Gate::start(listener)?,
+            registry: Mutex::default(),
+            pristine: Mutex::new(Some(thread)),
+            forking: Mutex::new(()),
+        });
+        platform.registry.lock().insert(pid, Arc::downgrade(&stub));
+        Ok(platform)
+    }
+
+    /// Addresses in the stub's code.
+    pub fn sites(&self) -> &stub::Sites {
+        &self.sites
+    }
+
+    /// The form of the extended registers.
+    pub fn xstate(&self) -> &XStateLayout {
+        &self.xstate
+    }
+
+    /// The gate that every clone of a stub passes.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// A stub without guest memory, for `execve`.
+    pub fn fresh(&self) -> Result<StubThread> {
+        let mut pristine = self.pristine.lock();
+        let thread = pristine.as_mut().ok_or_else(|| Error::from_raw_os_error(libc::ESRCH))?;
+        self.fork(thread)
+    }
+
+    /// Clones the stub of a stopped thread. The new one stands where the old one does.
+    pub fn fork(&self, parent: &mut StubThread) -> Result<StubThread> {
+        let _one_at_a_time = self.forking.lock();
+        let (mine, theirs) = sys::socket_pair()?;
+        let windows = sys::memfd(c"uml-window", WINDOWS_SPAN)?;
+        let slot = parent.window().slot();
+        let window = Arc::new(Window::map(windows.as_fd(), slot)?);
+        parent.copy_window(&window);
+        parent.stub().send(&[windows.as_fd(), theirs.as_fd()])?;
+        let clone = Op::new(libc::SYS_clone, &[(libc::CLONE_PARENT | libc::SIGCHLD) as u64]);
+        let receive = parent.receive(2);
+        self.gate.expect(parent.tid());
+        let results = parent.call(&[receive, clone, Op::close(FD_PASSED), Op::close(FD_PASSED2)]);
+        self.gate.done(parent.tid());
+        let pid = match results {
+            Ok(results) => results[1] as i32,
+            Err(e) => return Err(e),
+        };
+        // The number comes through memory that the guest can write. It is believed if it names a child of ours that is
+        // not known yet; there is no other such child, because clones are ordered one at a time.
+        let mut registry = self.registry.lock();
+        if registry.get(&pid).is_some_and(|s| s.strong_count() > 0) || !sys::is_child(pid) {
+            return Err(Error::new(ErrorKind::InvalidData, "the stub names a child that is not its own"));
+        }
+        let mut live = vec![Weak::new(); slot + 1];
+        live[slot] = Arc::downgrade(&window);
+        let mut mapped = vec![false; slot + 1];
+        mapped[slot] = true;
+        let stub = Arc::new(Stub {
+            pid,
+            socket: mine,
+            windows,
+            slots: Mutex::new(Slots { live, mapped }),
+            dead: AtomicBool::new(false),
+        });
+        registry.insert(pid, Arc::downgrade(&stub));
+        Ok(parent.twin(stub, window, pid))
+    }
+
+    /// Collects stubs that have ended, until there is none left. For the thread that started the first one.
+    pub fn reap(&self) {
+        while let Ok(Some(pid)) = sys::wait_any_child(true) {
+            let stub = self.registry.lock().remove(&pid).and_then(|s| s.upgrade());
+            if let Some(stub) = stub {
+                stub.dead.store(true, Ordering::Release);
+                stub.wake_all();
+            }
+        }
+    }
+
+    /// Ends every stub.
+    pub fn shut_down(&self) {
+        let stubs: Vec<_> = self.registry.lock().values().filter_map(Weak::upgrade).collect();
+        for stub in stubs {
+            stub.kill();
+        }
+        if let Some(mut pristine) = self.pristine.try_lock() {
+            *pristine = None;
+        }
+    }
+}
+
+/// Brings the first stub from `execve` to where clones can be taken of it; returns the gate's descriptor.
+fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
+    let pid = thread.stub().pid();
+    // It has run when the window's address is mapped; its first hand-over tells.
+    thread.call(&[Op::new(libc::SYS_getpid, &[])])?;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let mut ops = Vec::new();
+    let mut vdso_at = None;
+    for line in maps.lines() {
+        let Some((range, rest)) = line.split_once(' ') else { continue };
+        let Some((start, end)) = range.split_once('-') else { continue };
+        let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) else { continue };
+        if start >= 1 << 63 || start == STUB_TEXT || (WINDOWS..WINDOWS + WINDOWS_SPAN).contains(&start) {
+            continue;
+        }
+        if rest.ends_with("[vvar]") || rest.ends_with("[vvar_vclock]") || rest.ends_with("[vdso]") {
+            // They address each other relatively: they move together, in order.
+            let base = *vdso_at.get_or_insert(start);
+            let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+            ops.push(Op::remap(start, end - start, end - start, flags, HOST_VDSO + (start - base)));
+        } else {
+            ops.push(Op::unmap(start, end - start));
+        }
+    }
+    thread.call(&ops)?;
+    thread.set_up_signals(sites)?;
+    thread.call(&[
+        Op::new(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as u64, 1]),
+        Op::close(FD_PASSED),
+    ])?;
+    let program = filter::program(sites, true);
+    let bytes = sys::filter_bytes(&program);
+    if bytes.len() > W_ALTSTACK - W_DATA - 16 {
+        return Err(Error::other("the filter does not fit in the window"));
+    }
+    let window = thread.window();
+    let data = window.guest_address() + W_DATA as u64;
+    window.set_u64(W_DATA, program.len() as u64);
+    window.set_u64(W_DATA + 8, data + 16);
+    window.write(W_DATA + 16, bytes);
+    const NEW_LISTENER: u64 = 8;
+    let results = thread.call(&[Op::new(libc::SYS_seccomp, &[1, NEW_LISTENER, data])])?;
+    let theirs = results[0] as i32;
+    let listener = sys::steal_fd(pid, theirs)?;
+    thread.call(&[Op::close(theirs)])?;
+    if thread.stub().is_dead() {
+        return Err(Dead.into());
+    }
+    Ok(listener)
+}

@@ -1,0 +1,480 @@
+//! One stub thread: stopped in a trap, ordered to make host calls, sent back to the guest.
+
+use super::ops::Op;
+use super::process::{Platform, Stub};
+use super::window::Window;
+use super::x86_64::layout::*;
+use super::x86_64::{Regs, WORDS, frame, patch::Patches, stub::Sites};
+use super::{Dead, sys};
+use std::io::{Error, Result};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Why a stub thread stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trap {
+    /// A system call; its number is in `rax`, `rip` is behind it.
+    Syscall,
+    /// A system call by an entry for 32-bit programs.
+    Syscall32,
+    /// A fault or trap of the CPU.
+    Fault(HostSignal),
+    /// The CPU was taken away.
+    Preempted,
+    /// A call ordered with the last return to the guest failed with this error number; the guest has not run.
+    OrderFailed(i32),
+    /// Its process has ended.
+    Dead,
+}
+
+/// The host signal by which a fault showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostSignal {
+    /// SIGSEGV, SIGBUS, SIGILL, SIGFPE or SIGTRAP.
+    pub signo: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr`.
+    pub addr: u64,
+    /// The CPU's trap number.
+    pub trapno: u64,
+    /// The CPU's error code.
+    pub error: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// In the trampoline or before the first instruction: the registers are in the window.
+    Fast,
+    /// In the signal handler: they are in the frame at this window offset.
+    Frame(usize),
+}
+
+/// A stub thread while the kernel holds it.
+#[derive(Debug)]
+pub struct StubThread {
+    stub: Arc<Stub>,
+    window: Arc<Window>,
+    tid: i32,
+    stopped: Stopped,
+    /// The frame that will be returned through, if it is not the one the thread stopped in.
+    orders: Vec<Op>,
+    /// Bytes of the exchange page that pending orders use.
+    data: usize,
+    cpu: Option<usize>,
+}
+
+impl StubThread {
+    pub(super) fn new(stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
+        StubThread { stub, window, tid, stopped: Stopped::Fast, orders: Vec::new(), data: 0, cpu: None }
+    }
+
+    /// The same place in a clone of its process.
+    pub(super) fn twin(&self, stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
+        StubThread { stub, window, tid, stopped: self.stopped, orders: Vec::new(), data: 0, cpu: self.cpu }
+    }
+
+    /// Its process.
+    pub fn stub(&self) -> &Arc<Stub> {
+        &self.stub
+    }
+
+    /// The host's thread id.
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// What another thread needs to interrupt this one while it runs.
+    pub fn kicker(&self) -> Kicker {
+        Kicker { stub: self.stub.clone(), window: self.window.clone(), tid: self.tid }
+    }
+
+    /// Puts the thread on a CPU.
+    pub fn move_to(&mut self, cpu: usize) {
+        if self.cpu != Some(cpu) {
+            let _ = sys::pin(self.tid, cpu);
+            self.cpu = Some(cpu);
+        }
+    }
+
+    /// Adds a call to be made before the guest goes on.
+    pub fn order(&mut self, op: Op) -> Result<()> {
+        if self.orders.len() == MAX_OPS {
+            self.flush()?;
+        }
+        self.orders.push(op);
+        Ok(())
+    }
+
+    /// Orders bytes to be copied to the guest's memory before it goes on. False if they are too many.
+    pub fn order_copy(&mut self, to: u64, bytes: &[u8]) -> bool {
+        if self.orders.len() == MAX_OPS || self.data + bytes.len() > W_DATA_SIZE {
+            return false;
+        }
+        let at = W_DATA + self.data;
+        self.window.write(at, bytes);
+        self.data = (self.data + bytes.len()).next_multiple_of(8);
+        let from = self.window.guest_address() + at as u64;
+        self.orders.push(Op { nr: OP_COPY, args: [to, from, bytes.len() as u64, 0, 0, 0] });
+        true
+    }
+
+    /// Whether anything is ordered and not made yet.
+    pub fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    /// Has the pending orders made now.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.orders.is_empty() {
+            return Ok(());
+        }
+        let orders = std::mem::take(&mut self.orders);
+        self.data = 0;
+        self.run(&orders).map(drop)
+    }
+
+    /// Has calls made now, after those pending; their results. The first that fails ends the list, with its error.
+    pub fn call(&mut self, ops: &[Op]) -> Result<Vec<u64>> {
+        self.flush()?;
+        let mut results = Vec::with_capacity(ops.len());
+        for chunk in ops.chunks(MAX_OPS) {
+            results.extend(self.run(chunk)?);
+        }
+        Ok(results)
+    }
+
+    fn put_ops(&self, ops: &[Op], report: bool) {
+        for (n, op) in ops.iter().enumerate() {
+            let at = W_OPS + n * OP_SIZE;
+            self.window.set_u64(at, op.nr);
+            for (i, arg) in op.args.iter().enumerate() {
+                self.window.set_u64(at + 8 + i * 8, *arg);
+            }
+        }
+        self.window.set_u32(W_OPS_REPORT, report.into());
+        self.window.set_u32(W_NOPS, ops.len() as u32);
+    }
+
+    fn run(&mut self, ops: &[Op]) -> Result<Vec<u64>> {
+        if self.stub.is_dead() {
+            return Err(Dead.into());
+        }
+        self.put_ops(ops, true);
+        self.give();
+        // A guest that keeps its stub from answering has lost it.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        if !self.taken(Some(PATIENCE)) {
+            self.stub.kill();
+            return Err(Dead.into());
+        }
+        if self.stub.is_dead() {
+            return Err(Dead.into());
+        }
+        match self.window.u64(W_KIND) {
+            TRAP_OPS_DONE => Ok((0..ops.len()).map(|n| self.window.u64(W_OPS + n * OP_SIZE + 56)).collect()),
+            TRAP_OP_FAILED => Err(Error::from_raw_os_error(self.failure())),
+            _ => {
+                self.stub.kill();
+                Err(Dead.into())
+            }
+        }
+    }
+
+    /// The error number of the call that failed; the guest may have forged it.
+    fn failure(&self) -> i32 {
+        let at = self.window.u64(W_OP_FAILED).wrapping_sub(self.window.guest_address());
+        let inside = at >= W_OPS as u64 && at <= (W_OPS + (MAX_OPS - 1) * OP_SIZE) as u64 && at.is_multiple_of(8);
+        let result = if inside { self.window.u64(at as usize + 56) as i64 } else { 0 };
+        if (-4095..0).contains(&result) { -result as i32 } else { libc::EFAULT }
+    }
+
+    fn give(&self) {
+        self.window.turn().store(1, Ordering::Release);
+        sys::futex_wake(self.window.turn());
+    }
+
+    /// Waits until the stub hands the CPU back; false if the time is over before.
+    fn taken(&self, timeout: Option<Duration>) -> bool {
+        let turn = self.window.turn();
+        let end = timeout.map(|t| std::time::Instant::now() + t);
+        loop {
+            if turn.load(Ordering::Acquire) == 0 || self.stub.is_dead() {
+                return true;
+            }
+            let left = end.map(|e| e.saturating_duration_since(std::time::Instant::now()));
+            if sys::futex_wait(turn, 1, left) && turn.load(Ordering::Acquire) != 0 {
+                return false;
+            }
+        }
+    }
+
+    /// Sends the thread back to the guest. The registers that a system call destroys (`rcx`, `r11`) may be lost.
+    pub fn enter(&mut self, regs: &Regs) {
+        match self.stopped {
+            Stopped::Fast => {
+                for (n, word) in regs.to_words().into_iter().enumerate() {
+                    self.window.set_u64(W_REGS + n * 8, word);
+                }
+                self.window.set_u64(W_RESUME, 0);
+            }
+            Stopped::Frame(uc) => {
+                frame::write_regs(&self.window, uc, regs);
+                self.window.set_u64(W_RESUME, self.window.guest_address() + uc as u64);
+            }
+        }
+        let orders = std::mem::take(&mut self.orders);
+        self.data = 0;
+        self.put_ops(&orders, false);
+        self.orders = orders;
+        self.orders.clear();
+        self.give();
+    }
+
+    /// Sees to it that the next `enter` restores every register, the extended ones as given (or as they are).
+    pub fn restore_all(&mut self, regs: &Regs, fpstate: Option<&[u8]>, platform: &Platform) -> Result<()> {
+        let current;
+        let state = match (fpstate, self.stopped) {
+            (Some(state), _) => state,
+            (None, Stopped::Frame(_)) => return Ok(()),
+            (None, Stopped::Fast) => {
+                current = self.fpstate(platform)?;
+                &current
+            }
+        };
+        let uc = frame::build(&self.window, regs, Some(state));
+        self.stopped = Stopped::Frame(uc);
+        Ok(())
+    }
+
+    /// The extended registers in the form of a signal frame.
+    pub fn fpstate(&mut self, platform: &Platform) -> Result<Vec<u8>> {
+        match self.stopped {
+            Stopped::Frame(uc) => Ok(frame::fpstate(&self.window, uc).unwrap_or_default()),
+            Stopped::Fast => {
+                self.call(&[Op { nr: OP_XSAVE, args: [0; 6] }])?;
+                Ok(frame::xsave_to_fpstate(&self.window, platform.xstate()))
+            }
+        }
+    }
+
+    /// Waits for the thread to come back from the guest; `None` if the time is over first.
+    pub fn wait(&mut self, timeout: Option<Duration>, sites: &Sites) -> Option<(Regs, Trap)> {
+        if !self.taken(timeout) {
+            return None;
+        }
+        if self.stub.is_dead() {
+            return Some((Regs::default(), Trap::Dead));
+        }
+        Some(self.stopped_in(sites))
+    }
+
+    fn window_regs(&self) -> Regs {
+        let mut words = [0; WORDS];
+        for (n, word) in words.iter_mut().enumerate() {
+            *word = self.window.u64(W_REGS + n * 8);
+        }
+        Regs::from_words(words)
+    }
+
+    fn stopped_in(&mut self, sites: &Sites) -> (Regs, Trap) {
+        match self.window.u64(W_KIND) {
+            TRAP_SYSCALL => {
+                self.stopped = Stopped::Fast;
+                (self.window_regs(), Trap::Syscall)
+            }
+            TRAP_SIGNAL => self.stopped_by_signal(sites),
+            TRAP_OP_FAILED => {
+                let errno = self.failure();
+                let regs = match self.stopped {
+                    Stopped::Fast => self.window_regs(),
+                    Stopped::Frame(uc) => frame::read_regs(&self.window, uc),
+                };
+                (regs, Trap::OrderFailed(errno))
+            }
+            _ => (self.window_regs(), Trap::Dead),
+        }
+    }
+
+    fn stopped_by_signal(&mut self, sites: &Sites) -> (Regs, Trap) {
+        let Some(uc) = frame::offset_in_window(&self.window, self.window.u64(W_FRAME)) else {
+            return (Regs::default(), Trap::Dead);
+        };
+        self.stopped = Stopped::Frame(uc);
+        let mut regs = frame::read_regs(&self.window, uc);
+        let signo = self.window.u64(W_SIGNO) as i32;
+        let info = self.window.u64(W_INFO).wrapping_sub(self.window.guest_address());
+        let info = if info < WINDOW_SIZE - 128 { info as usize & !7 } else { W_MSG };
+        if (sites.fast_resume..sites.end).contains(&regs.rip) {
+            // On its way back to the guest: the registers to be are in the window still.
+            regs = self.window_regs();
+        } else if signo == libc::SIGSEGV && (sites.tramp..sites.fast_resume).contains(&regs.rip) {
+            // The trampoline has no window, because the guest has changed gs: the call it carries, taken plainly.
+            regs.rip = regs.rcx;
+            return (regs, Trap::Syscall);
+        }
+        let trap = match signo {
+            libc::SIGSYS if self.window.u32(info + 28) == 0xc000_003e => Trap::Syscall,
+            libc::SIGSYS => Trap::Syscall32,
+            SIG_PREEMPT => Trap::Preempted,
+            _ => {
+                let (error, trapno, _) = frame::fault(&self.window, uc);
+                let code = self.window.u32(info + 8) as i32;
+                let addr = self.window.u64(info + 16);
+                Trap::Fault(HostSignal { signo, code, addr, trapno, error })
+            }
+        };
+        (regs, trap)
+    }
+
+    /// An order to take `n` descriptors that were sent.
+    pub fn receive(&self, n: usize) -> Op {
+        let base = self.window.guest_address() + W_MSG as u64;
+        let control = 16 + n * 4;
+        // struct msghdr, struct iovec, the control buffer, one byte of data.
+        let words = [0, 0, base + 56, 1, base + 72, control as u64, 0, base + 112, 1];
+        for (i, word) in words.into_iter().enumerate() {
+            self.window.set_u64(W_MSG + i * 8, word);
+        }
+        Op::new(libc::SYS_recvmsg, &[FD_SOCKET as u64, base, 0])
+    }
+
+    /// Maps a file into the guest, by orders made at once: the descriptor is in the stub for that long.
+    pub fn map_file(&mut self, file: BorrowedFd<'_>, op: Op) -> Result<()> {
+        self.flush()?;
+        self.stub.send(&[file])?;
+        let receive = self.receive(1);
+        let result = self.call(&[receive, op, Op::close(FD_PASSED)]);
+        if let Err(e) = result {
+            let _ = self.call(&[Op::close(FD_PASSED)]);
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    /// Starts another thread in this process, to begin at `regs`.
+    pub fn spawn(&mut self, regs: &Regs, fs_base: u64, platform: &Platform) -> Result<StubThread> {
+        let (window, mapped) = self.stub.new_window()?;
+        let top = window.guest_address() + WINDOW_SIZE;
+        let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
+        let clone = Op::new(libc::SYS_clone, &[flags as u64, top]);
+        let mut ops = Vec::new();
+        if !mapped {
+            use std::os::fd::AsFd;
+            self.flush()?;
+            self.stub.send(&[self.stub.windows().as_fd()])?;
+            ops.push(self.receive(1));
+            let at = window.guest_address();
+            ops.push(Op::map_passed(at, WINDOW_SIZE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, at - WINDOWS));
+            ops.push(Op::close(FD_PASSED));
+        }
+        window.turn().store(0, Ordering::Release);
+        window.set_u32(W_READY, 0);
+        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
+        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
+        ops.push(clone);
+        platform.gate().expect(self.tid);
+        let results = self.call(&ops);
+        platform.gate().done(self.tid);
+        let tid = *results?.last().unwrap_or(&0) as i32;
+        let mut thread = StubThread::new(self.stub.clone(), window, tid);
+        thread.cpu = self.cpu;
+        if let Stopped::Frame(uc) = self.stopped {
+            frame::copy(&self.window, &thread.window, uc);
+            frame::write_regs(&thread.window, uc, regs);
+            thread.stopped = Stopped::Frame(uc);
+        }
+        let stack = W_MSG + 128;
+        thread.put_altstack(stack);
+        thread.order(Op::new(libc::SYS_sigaltstack, &[thread.window.guest_address() + stack as u64, 0]))?;
+        thread.order(Op::set_gs(thread.window.guest_address()))?;
+        thread.order(Op::set_fs(fs_base))?;
+        Ok(thread)
+    }
+
+    fn put_altstack(&self, at: usize) {
+        self.window.set_u64(at, self.window.guest_address() + W_ALTSTACK as u64);
+        self.window.set_u64(at + 8, 0);
+        self.window.set_u64(at + 16, WINDOW_SIZE - W_ALTSTACK as u64);
+    }
+
+    /// Copies what a forked stub needs of this thread's window into its own.
+    pub(super) fn copy_window(&self, to: &Window) {
+        to.write(0, &self.window.bytes(0, W_DATA));
+        to.turn().store(0, Ordering::Release);
+        to.set_u32(W_READY, 0);
+        to.set_u32(W_NOPS, 0);
+        if let Stopped::Frame(uc) = self.stopped {
+            frame::copy(&self.window, to, uc);
+        }
+    }
+
+    /// Installs the signal handlers, the alternate stack, and gs, in the first stub.
+    pub(super) fn set_up_signals(&mut self, sites: &Sites) -> Result<()> {
+        const SA_RESTORER: u64 = 0x0400_0000;
+        let stack = W_MSG + 128;
+        self.put_altstack(stack);
+        let base = self.window.guest_address();
+        let mut ops = vec![Op::new(libc::SYS_sigaltstack, &[base + stack as u64, 0]), Op::set_gs(base)];
+        // A fault of the copy for the guest is taken inside another handler; everything else waits.
+        let mask = !(1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
+        let flags = libc::SA_SIGINFO as u64 | libc::SA_ONSTACK as u64 | SA_RESTORER | libc::SA_NODEFER as u64;
+        for (n, word) in [sites.handler, flags, sites.sigreturn - 7, mask].into_iter().enumerate() {
+            self.window.set_u64(W_DATA + n * 8, word);
+        }
+        let signals =
+            [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, SIG_PREEMPT];
+        for signal in signals {
+            ops.push(Op::new(libc::SYS_rt_sigaction, &[signal as u64, base + W_DATA as u64, 0, 8]));
+        }
+        self.call(&ops).map(drop)
+    }
+
+    /// Lets the stub answer a system call itself, or no longer.
+    pub fn answer(&self, nr: usize, slot: u8, value: Option<u64>) {
+        if let Some(value) = value {
+            self.window.set_u64(W_ANSWERS + slot as usize * 8, value);
+        }
+        self.window.set_u8(W_ANSWER_INDEX + nr, if value.is_some() { slot } else { 0 });
+    }
+
+    /// Patches the call site that has just trapped, if it is of a kind that can be.
+    pub fn patch(&mut self, patches: &mut Patches, rip: u64, sites: &Sites) -> Result<()> {
+        patches.consider(self, rip, sites)
+    }
+}
+
+/// Interrupts a stub thread while it runs guest code.
+#[derive(Debug, Clone)]
+pub struct Kicker {
+    stub: Arc<Stub>,
+    window: Arc<Window>,
+    tid: i32,
+}
+
+impl Kicker {
+    /// Takes the CPU from the guest. False if the thread cannot take a signal yet.
+    pub fn kick(&self) -> bool {
+        if !self.window.ready() || self.stub.is_dead() {
+            return false;
+        }
+        let _ = sys::tgkill(self.stub.pid(), self.tid, SIG_PREEMPT);
+        true
+    }
+
+    /// Changes what the stub answers itself.
+    pub fn answer(&self, slot: u8, value: u64) {
+        self.window.set_u64(W_ANSWERS + slot as usize * 8, value);
+    }
+
+    /// The process.
+    pub fn stub(&self) -> &Arc<Stub> {
+        &self.stub
+    }
+}

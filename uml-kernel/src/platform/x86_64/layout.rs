@@ -1,0 +1,98 @@
+//! Where things lie in a stub: the addresses that the stub's code, its seccomp filter and the kernel share.
+//!
+//! The guest owns everything below [`TASK_SIZE`]; above it lie the stub's text, the trap windows and the host's vDSO.
+
+/// End of the guest's address space; the stub's own begins here.
+pub const TASK_SIZE: u64 = 0x7fff_e000_0000;
+/// The stub's text, one page, readable and executable.
+pub const STUB_TEXT: u64 = TASK_SIZE;
+/// Size of the text's mapping.
+pub const STUB_TEXT_SIZE: u64 = 0x1000;
+/// Where the host's vDSO and its data pages are moved to.
+pub const HOST_VDSO: u64 = 0x7fff_e010_0000;
+/// The trap windows, one slot a thread.
+pub const WINDOWS: u64 = 0x7fff_e100_0000;
+/// Size of one slot: the control page, the exchange page, room for a signal frame that the kernel builds, the
+/// stack that the host's signal frames are written to.
+pub const WINDOW_SIZE: u64 = 0x8000;
+/// Threads a stub can hold.
+pub const WINDOW_SLOTS: u64 = 4096;
+/// Size of the whole region of windows.
+pub const WINDOWS_SPAN: u64 = WINDOW_SIZE * WINDOW_SLOTS;
+/// Call-site thunks and their table lie here, in low memory, so that seven bytes reach them. The third byte of every
+/// address is 0x06, no instruction in 64-bit mode: a jump into the middle of a patched site faults.
+pub const THUNKS: u64 = 0x0006_0000;
+/// Size of the thunk region.
+pub const THUNKS_SIZE: u64 = 0x1_0000;
+
+/// Descriptor of the stub's socket, over which the kernel sends descriptors.
+pub const FD_SOCKET: i32 = 0;
+/// Where a window's memfd stands for as long as it takes to map it, or any other file to be mapped.
+pub const FD_PASSED: i32 = 1;
+/// The second descriptor of a message: a new stub's own socket.
+pub const FD_PASSED2: i32 = 2;
+
+/// The signal that takes the CPU from a guest.
+pub const SIG_PREEMPT: i32 = libc::SIGUSR1;
+
+// Offsets in a window.
+/// `u32`: whose turn it is, 0 the kernel's, 1 the stub's. Both sides sleep on it.
+pub const W_TURN: usize = 0x00;
+/// `u32`: 1 once the stub thread can take a signal.
+pub const W_READY: usize = 0x04;
+/// `u64`: 0 to go on from the saved registers, else the address of a signal frame to return through.
+pub const W_RESUME: usize = 0x08;
+/// `u64`: why the stub stopped, a `TRAP_` constant.
+pub const W_KIND: usize = 0x10;
+/// `u64`: address of the host's `ucontext` for [`TRAP_SIGNAL`].
+pub const W_FRAME: usize = 0x18;
+/// `u64`: address of the host's `siginfo`.
+pub const W_INFO: usize = 0x20;
+/// `u64`: number of the host signal.
+pub const W_SIGNO: usize = 0x28;
+/// `u32`: host calls to make before going on.
+pub const W_NOPS: usize = 0x30;
+/// `u32`: 1 to stop again after them.
+pub const W_OPS_REPORT: usize = 0x34;
+/// `u64`: address of the call that failed.
+pub const W_OP_FAILED: usize = 0x38;
+/// `u64`: the window's own address.
+pub const W_SELF: usize = 0x40;
+/// 18 `u64`: registers saved by the trampoline, in the order of [`super::Regs`].
+pub const W_REGS: usize = 0x80;
+/// Host calls, [`OP_SIZE`] each.
+pub const W_OPS: usize = 0x200;
+/// Calls that a list can hold.
+pub const MAX_OPS: usize = 24;
+/// Bytes of one call: number, six arguments, result.
+pub const OP_SIZE: usize = 64;
+/// 512 bytes: for each system call number the answer's index, 0 for none.
+pub const W_ANSWER_INDEX: usize = 0x800;
+/// 32 `u64`: answers, [`W_ANSWER_INDEX`] points into it.
+pub const W_ANSWERS: usize = 0xa00;
+/// The message header for receiving descriptors.
+pub const W_MSG: usize = 0xb00;
+/// One page for small data on its way to or from the guest.
+pub const W_DATA: usize = 0x1000;
+/// Size of the exchange page.
+pub const W_DATA_SIZE: usize = 0x1000;
+/// Extended registers, as `xsave64` writes them.
+pub const W_XSAVE: usize = 0x2000;
+/// Top of the stack that the trampoline runs on; a frame that the kernel builds lies above it.
+pub const W_TRAMP_STACK: usize = 0x5000;
+/// Bottom of the alternate signal stack.
+pub const W_ALTSTACK: usize = 0x3000;
+
+/// The stub stopped in the trampoline of a patched call site.
+pub const TRAP_SYSCALL: u64 = 1;
+/// The stub stopped in its signal handler.
+pub const TRAP_SIGNAL: u64 = 2;
+/// All ordered calls are made.
+pub const TRAP_OPS_DONE: u64 = 3;
+/// An ordered call failed, those after it were not made.
+pub const TRAP_OP_FAILED: u64 = 4;
+
+/// Not a host call: `xsave64` into [`W_XSAVE`].
+pub const OP_XSAVE: u64 = 0x1000;
+/// Not a host call: copy argument 2 bytes from argument 1 to argument 0, EFAULT if that faults.
+pub const OP_COPY: u64 = 0x1001;
