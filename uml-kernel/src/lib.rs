@@ -1,3 +1,6 @@
 //! A Linux-ABI kernel that runs as an ordinary unprivileged program.
 #![allow(missing_docs)]
+pub mod base;
+pub mod fs;
+pub mod mm;
 pub mod platform;

@@ -21,7 +21,10 @@ impl Gate {
     pub(super) fn start(listener: OwnedFd) -> Result<Gate> {
         let expected = Arc::new(Mutex::new(HashSet::new()));
         let theirs = expected.clone();
-        std::thread::Builder::new().name("gate".into()).stack_size(64 << 10).spawn(move || serve(&listener, &theirs))?;
+        std::thread::Builder::new()
+            .name("gate".into())
+            .stack_size(64 << 10)
+            .spawn(move || serve(&listener, &theirs))?;
         Ok(Gate { expected })
     }
 

@@ -232,7 +232,9 @@ fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
     for line in maps.lines() {
         let Some((range, rest)) = line.split_once(' ') else { continue };
         let Some((start, end)) = range.split_once('-') else { continue };
-        let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) else { continue };
+        let (Ok(start), Ok(end)) = (u64::from_str_radix(start, 16), u64::from_str_radix(end, 16)) else {
+            continue;
+        };
         if start >= 1 << 63 || start == STUB_TEXT || (WINDOWS..WINDOWS + WINDOWS_SPAN).contains(&start) {
             continue;
         }
@@ -247,10 +249,7 @@ fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
     }
     thread.call(&ops)?;
     thread.set_up_signals(sites)?;
-    thread.call(&[
-        Op::new(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as u64, 1]),
-        Op::close(FD_PASSED),
-    ])?;
+    thread.call(&[Op::new(libc::SYS_prctl, &[libc::PR_SET_NO_NEW_PRIVS as u64, 1]), Op::close(FD_PASSED)])?;
     let program = filter::program(sites, true);
     let bytes = sys::filter_bytes(&program);
     if bytes.len() > W_ALTSTACK - W_DATA - 16 {

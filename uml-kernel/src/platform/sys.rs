@@ -31,7 +31,14 @@ pub fn memfd(name: &CStr, size: u64) -> Result<OwnedFd> {
 pub fn map_shared(file: BorrowedFd<'_>, offset: u64, len: usize) -> Result<*mut u8> {
     // SAFETY: a new mapping, placed by the host.
     let p = unsafe {
-        libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), offset as i64)
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            offset as i64,
+        )
     };
     if p == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(p.cast()) }
 }
@@ -124,7 +131,12 @@ pub fn allowed_cpus() -> Vec<usize> {
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
     // SAFETY: room for two descriptors.
-    check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()) }.into())?;
+    check(
+        unsafe {
+            libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
+        }
+        .into(),
+    )?;
     // SAFETY: just returned by the host, owned by nobody else.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
@@ -148,7 +160,8 @@ pub fn send_fds(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<()> {
         (*cmsg).cmsg_type = libc::SCM_RIGHTS;
         (*cmsg).cmsg_len = libc::CMSG_LEN(bytes as u32) as usize;
         std::ptr::copy_nonoverlapping(raw.as_ptr().cast::<u8>(), libc::CMSG_DATA(cmsg), bytes);
-        check(libc::sendmsg(socket.as_raw_fd(), &msg, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as i64).map(drop)
+        check(libc::sendmsg(socket.as_raw_fd(), &msg, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as i64)
+            .map(drop)
     }
 }
 

@@ -190,7 +190,8 @@ impl StubThread {
     /// The error number of the call that failed; the guest may have forged it.
     fn failure(&self) -> i32 {
         let at = self.window.u64(W_OP_FAILED).wrapping_sub(self.window.guest_address());
-        let inside = at >= W_OPS as u64 && at <= (W_OPS + (MAX_OPS - 1) * OP_SIZE) as u64 && at.is_multiple_of(8);
+        let inside =
+            at >= W_OPS as u64 && at <= (W_OPS + (MAX_OPS - 1) * OP_SIZE) as u64 && at.is_multiple_of(8);
         let result = if inside { self.window.u64(at as usize + 56) as i64 } else { 0 };
         if (-4095..0).contains(&result) { -result as i32 } else { libc::EFAULT }
     }
@@ -362,7 +363,12 @@ impl StubThread {
     pub fn spawn(&mut self, regs: &Regs, fs_base: u64, platform: &Platform) -> Result<StubThread> {
         let (window, mapped) = self.stub.new_window()?;
         let top = window.guest_address() + WINDOW_SIZE;
-        let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SYSVSEM;
         let clone = Op::new(libc::SYS_clone, &[flags as u64, top]);
         let mut ops = Vec::new();
         if !mapped {
@@ -371,7 +377,13 @@ impl StubThread {
             self.stub.send(&[self.stub.windows().as_fd()])?;
             ops.push(self.receive(1));
             let at = window.guest_address();
-            ops.push(Op::map_passed(at, WINDOW_SIZE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, at - WINDOWS));
+            ops.push(Op::map_passed(
+                at,
+                WINDOW_SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                at - WINDOWS,
+            ));
             ops.push(Op::close(FD_PASSED));
         }
         window.turn().store(0, Ordering::Release);
@@ -428,8 +440,15 @@ impl StubThread {
         for (n, word) in [sites.handler, flags, sites.sigreturn - 7, mask].into_iter().enumerate() {
             self.window.set_u64(W_DATA + n * 8, word);
         }
-        let signals =
-            [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, SIG_PREEMPT];
+        let signals = [
+            libc::SIGSYS,
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+            libc::SIGTRAP,
+            SIG_PREEMPT,
+        ];
         for signal in signals {
             ops.push(Op::new(libc::SYS_rt_sigaction, &[signal as u64, base + W_DATA as u64, 0, 8]));
         }

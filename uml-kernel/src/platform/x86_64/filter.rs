@@ -96,9 +96,18 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
     use Arg::*;
     let allow = |ip, nr, args| Rule { ip, nr, args, verdict: RET_ALLOW };
     let any = [Any; 6];
-    let fixed_private = (libc::MAP_PRIVATE | libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_ANONYMOUS
-        | libc::MAP_NORESERVE | libc::MAP_POPULATE | libc::MAP_FIXED_NOREPLACE) as u32;
-    let clone_thread = (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD
+    let fixed_private = (libc::MAP_PRIVATE
+        | libc::MAP_SHARED
+        | libc::MAP_FIXED
+        | libc::MAP_ANONYMOUS
+        | libc::MAP_NORESERVE
+        | libc::MAP_POPULATE
+        | libc::MAP_FIXED_NOREPLACE) as u32;
+    let clone_thread = (libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
         | libc::CLONE_SYSVSEM) as u64;
     let clone_fork = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
     let clone = if gate_clone { RET_NOTIFY } else { RET_ALLOW };
@@ -108,9 +117,18 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
         allow(s.wake, libc::SYS_futex, [Any, Int(libc::FUTEX_WAKE as u32), Int(1), Any, Any, Any]),
         allow(s.sigreturn, libc::SYS_rt_sigreturn, any),
         allow(s.ops, libc::SYS_mmap, [Range, Any, Mask(prot), Mask(fixed_private), Any, Any]),
-        allow(s.ops, libc::SYS_mmap, [
-            Arg::Any, Is(WINDOW_SIZE), Is(3), Is((libc::MAP_SHARED | libc::MAP_FIXED) as u64), Int(FD_PASSED as u32), Any,
-        ]),
+        allow(
+            s.ops,
+            libc::SYS_mmap,
+            [
+                Arg::Any,
+                Is(WINDOW_SIZE),
+                Is(3),
+                Is((libc::MAP_SHARED | libc::MAP_FIXED) as u64),
+                Int(FD_PASSED as u32),
+                Any,
+            ],
+        ),
         allow(s.ops, libc::SYS_munmap, [Range, Any, Any, Any, Any, Any]),
         allow(s.ops, libc::SYS_mprotect, [Range, Any, Mask(prot), Any, Any, Any]),
         allow(s.ops, libc::SYS_madvise, [Range, Any, Any, Any, Any, Any]),
@@ -121,18 +139,43 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
         allow(s.ops, libc::SYS_arch_prctl, [Int(0x1001), Any, Any, Any, Any, Any]), // ARCH_SET_GS
         allow(s.ops, libc::SYS_sigaltstack, any),
         allow(s.ops, libc::SYS_exit, any),
-        Rule { ip: s.ops, nr: libc::SYS_clone, args: [Is(clone_thread), Any, Is(0), Is(0), Is(0), Any], verdict: clone },
-        Rule { ip: s.ops, nr: libc::SYS_clone, args: [Is(clone_fork), Is(0), Is(0), Is(0), Is(0), Any], verdict: clone },
+        Rule {
+            ip: s.ops,
+            nr: libc::SYS_clone,
+            args: [Is(clone_thread), Any, Is(0), Is(0), Is(0), Any],
+            verdict: clone,
+        },
+        Rule {
+            ip: s.ops,
+            nr: libc::SYS_clone,
+            args: [Is(clone_fork), Is(0), Is(0), Is(0), Is(0), Any],
+            verdict: clone,
+        },
         allow(s.child[0], libc::SYS_munmap, [Is(WINDOWS), Is(WINDOWS_SPAN), Any, Any, Any, Any]),
-        allow(s.child[1], libc::SYS_mmap, [
-            Arg::Any, Is(WINDOW_SIZE), Is(3), Is((libc::MAP_SHARED | libc::MAP_FIXED) as u64), Int(FD_PASSED as u32), Any,
-        ]),
-        allow(s.child[2], libc::SYS_dup2, [Int(FD_PASSED2 as u32), Int(FD_SOCKET as u32), Any, Any, Any, Any]),
+        allow(
+            s.child[1],
+            libc::SYS_mmap,
+            [
+                Arg::Any,
+                Is(WINDOW_SIZE),
+                Is(3),
+                Is((libc::MAP_SHARED | libc::MAP_FIXED) as u64),
+                Int(FD_PASSED as u32),
+                Any,
+            ],
+        ),
+        allow(
+            s.child[2],
+            libc::SYS_dup2,
+            [Int(FD_PASSED2 as u32), Int(FD_SOCKET as u32), Any, Any, Any, Any],
+        ),
         allow(s.child[3], libc::SYS_close, [Int(FD_PASSED as u32), Any, Any, Any, Any, Any]),
         allow(s.child[4], libc::SYS_close, [Int(FD_PASSED2 as u32), Any, Any, Any, Any, Any]),
-        allow(s.child[5], libc::SYS_prctl, [
-            Int(libc::PR_SET_PDEATHSIG as u32), Is(libc::SIGKILL as u64), Is(0), Is(0), Is(0), Any,
-        ]),
+        allow(
+            s.child[5],
+            libc::SYS_prctl,
+            [Int(libc::PR_SET_PDEATHSIG as u32), Is(libc::SIGKILL as u64), Is(0), Is(0), Is(0), Any],
+        ),
     ]
 }
 

@@ -29,7 +29,8 @@ pub const MAGIC2: u32 = 0x4650_5845;
 /// The window offset of a frame that the stub reported, if it lies where its stack is.
 pub fn offset_in_window(window: &Window, address: u64) -> Option<usize> {
     let offset = address.checked_sub(window.guest_address())? as usize;
-    (offset >= W_ALTSTACK && offset + UC_SIZE <= WINDOW_SIZE as usize && offset.is_multiple_of(8)).then_some(offset)
+    (offset >= W_ALTSTACK && offset + UC_SIZE <= WINDOW_SIZE as usize && offset.is_multiple_of(8))
+        .then_some(offset)
 }
 
 /// The registers in the frame at window offset `uc`.

@@ -37,8 +37,24 @@ impl Regs {
     /// As words in the window's order.
     pub fn to_words(self) -> [u64; WORDS] {
         [
-            self.rax, self.rbx, self.rcx, self.rdx, self.rsi, self.rdi, self.rbp, self.rsp, self.r8, self.r9, self.r10,
-            self.r11, self.r12, self.r13, self.r14, self.r15, self.rip, self.rflags,
+            self.rax,
+            self.rbx,
+            self.rcx,
+            self.rdx,
+            self.rsi,
+            self.rdi,
+            self.rbp,
+            self.rsp,
+            self.r8,
+            self.r9,
+            self.r10,
+            self.r11,
+            self.r12,
+            self.r13,
+            self.r14,
+            self.r15,
+            self.rip,
+            self.rflags,
         ]
     }
 

@@ -1,0 +1,178 @@
+//! Fibers: the kernel side of a task, with a stack of its own, that any vCPU thread can run.
+//!
+//! The only module outside the platform with `unsafe`: stacks are switched here.
+
+#![allow(unsafe_code)]
+
+use super::sched;
+use super::sync::assert_no_lock;
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use std::cell::Cell;
+use std::ptr::null;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+
+/// Why a fiber stopped running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It sleeps, unless it was woken meanwhile.
+    Sleep,
+    /// It gives way to others.
+    Yield,
+    /// It has ended.
+    End,
+}
+
+type Body = Coroutine<(), Stop, (), DefaultStack>;
+
+const RUNNING: u8 = 0;
+const PREPARED: u8 = 1;
+const ASLEEP: u8 = 2;
+
+/// The kernel side of a task.
+pub struct Fiber {
+    state: AtomicU8,
+    interrupted: AtomicBool,
+    body: parking_lot::Mutex<Option<Body>>,
+    yielder: AtomicPtr<Yielder<(), Stop>>,
+}
+
+// SAFETY: the coroutine is touched by one vCPU thread at a time (its lock is held while it runs), and what lives on its stack is `Send`,
+// because `spawn` asks for it; thread-locals are never kept across a suspension (see `current`).
+unsafe impl Send for Fiber {}
+// SAFETY: as above.
+unsafe impl Sync for Fiber {}
+
+impl std::fmt::Debug for Fiber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fiber").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of a kernel stack.
+const STACK: usize = if cfg!(debug_assertions) { 512 << 10 } else { 128 << 10 };
+
+thread_local! {
+    static CURRENT: Cell<*const Fiber> = const { Cell::new(null()) };
+}
+
+static STACKS: parking_lot::Mutex<Vec<DefaultStack>> = parking_lot::Mutex::new(Vec::new());
+
+impl Fiber {
+    /// Makes a fiber that will run `body`. It does not run before [`sched::enqueue`].
+    pub fn new(body: impl FnOnce() + Send + 'static) -> std::io::Result<Arc<Fiber>> {
+        let pooled = STACKS.lock().pop();
+        let stack = match pooled {
+            Some(stack) => stack,
+            None => DefaultStack::new(STACK)?,
+        };
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), Stop>, ()| {
+            if let Some(me) = current_ref() {
+                me.yielder.store(std::ptr::from_ref(yielder).cast_mut(), Ordering::Relaxed);
+            }
+            body();
+        });
+        Ok(Arc::new(Fiber {
+            state: AtomicU8::new(RUNNING),
+            interrupted: AtomicBool::new(false),
+            body: parking_lot::Mutex::new(Some(coroutine)),
+            yielder: AtomicPtr::default(),
+        }))
+    }
+
+    /// Runs it on this thread until it stops.
+    pub(super) fn run(self: &Arc<Fiber>) -> Stop {
+        let mut body = self.body.lock();
+        let Some(coroutine) = body.as_mut() else { return Stop::End };
+        CURRENT.set(Arc::as_ptr(self));
+        let result = coroutine.resume(());
+        CURRENT.set(null());
+        match result {
+            CoroutineResult::Yield(stop) => stop,
+            CoroutineResult::Return(()) => {
+                if let Some(done) = body.take() {
+                    let mut stacks = STACKS.lock();
+                    if stacks.len() < 64 {
+                        stacks.push(done.into_stack());
+                    }
+                }
+                Stop::End
+            }
+        }
+    }
+
+    /// From now on a wake-up is not lost: the next [`sleep`] returns at once if one came.
+    pub fn prepare(&self) {
+        self.state.store(PREPARED, Ordering::SeqCst);
+    }
+
+    /// Takes back [`Fiber::prepare`].
+    pub fn unprepare(&self) {
+        self.state.store(RUNNING, Ordering::SeqCst);
+    }
+
+    /// Called when the fiber's stack is left: true if it sleeps now, false if it was woken before.
+    pub(super) fn fall_asleep(&self) -> bool {
+        self.state.compare_exchange(PREPARED, ASLEEP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Wakes it, if it sleeps or is about to.
+    pub fn wake(self: &Arc<Fiber>) {
+        if self.state.swap(RUNNING, Ordering::SeqCst) == ASLEEP {
+            sched::enqueue(self.clone());
+        }
+    }
+
+    /// Whether interruptible waits end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Sets that; a sleeping fiber is woken to see it.
+    pub fn set_interrupted(self: &Arc<Fiber>, value: bool) {
+        if self.interrupted.swap(value, Ordering::SeqCst) != value && value {
+            self.wake();
+        }
+    }
+}
+
+// Not inlined: a fiber may go on in another thread after a suspension, where the address of a thread-local is another.
+#[inline(never)]
+fn current_ref<'a>() -> Option<&'a Fiber> {
+    // SAFETY: set by `run` for as long as the fiber runs on this thread; `run` holds an `Arc`.
+    unsafe { CURRENT.get().as_ref() }
+}
+
+/// The fiber that runs on this thread.
+#[inline(never)]
+pub fn current() -> Option<Arc<Fiber>> {
+    let p = CURRENT.get();
+    if p.is_null() {
+        return None;
+    }
+    // SAFETY: the pointer comes from `Arc::as_ptr` of an `Arc` that `run` holds.
+    unsafe {
+        Arc::increment_strong_count(p);
+        Some(Arc::from_raw(p))
+    }
+}
+
+fn stop(why: Stop) {
+    assert_no_lock();
+    let Some(me) = current_ref() else { return };
+    // SAFETY: stored at the fiber's start, and valid while its body runs, which is now.
+    if let Some(yielder) = unsafe { me.yielder.load(Ordering::Relaxed).as_ref() } {
+        yielder.suspend(why);
+    }
+}
+
+/// Sleeps until [`Fiber::wake`]; after [`Fiber::prepare`].
+pub fn sleep() {
+    stop(Stop::Sleep);
+}
+
+/// Lets others run.
+pub fn give_way() {
+    stop(Stop::Yield);
+}

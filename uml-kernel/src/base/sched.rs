@@ -1,0 +1,253 @@
+//! The scheduler: vCPU threads, the run queue, preemption, idling.
+
+use super::fiber::{Fiber, Stop};
+use super::{time, timer};
+use crate::base::sync::{Mutex, Rank};
+use crate::platform::{Kicker, sys};
+use parking_lot::Condvar;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a task runs while others wait.
+pub const SLICE: u64 = 4_000_000;
+
+/// One vCPU.
+#[derive(Debug)]
+struct Cpu {
+    /// The host CPU that it is pinned to.
+    host_cpu: usize,
+    in_guest: AtomicBool,
+    need_resched: AtomicBool,
+    kicker: parking_lot::Mutex<Option<Kicker>>,
+    slice_end: AtomicU64,
+    /// Nanoseconds spent with nothing to do.
+    idle_ns: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    sleeping: usize,
+    stop: bool,
+}
+
+struct Scheduler {
+    run: Mutex<VecDeque<Arc<Fiber>>>,
+    runnable: AtomicUsize,
+    cpus: std::sync::OnceLock<Vec<Cpu>>,
+    idle: parking_lot::Mutex<Idle>,
+    idle_cond: Condvar,
+    switches: AtomicU64,
+}
+
+static SCHED: Scheduler = Scheduler {
+    run: Mutex::new(Rank::Run, VecDeque::new()),
+    runnable: AtomicUsize::new(0),
+    cpus: std::sync::OnceLock::new(),
+    idle: parking_lot::Mutex::new(Idle { sleeping: 0, stop: false }),
+    idle_cond: Condvar::new(),
+    switches: AtomicU64::new(0),
+};
+
+thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+#[inline(never)]
+fn cpu_index() -> usize {
+    CPU.get()
+}
+
+fn cpu() -> Option<&'static Cpu> {
+    SCHED.cpus.get()?.get(cpu_index())
+}
+
+/// Number of vCPUs.
+pub fn cpus() -> usize {
+    SCHED.cpus.get().map_or(1, Vec::len)
+}
+
+/// The number of the vCPU that runs the caller.
+pub fn this_cpu() -> usize {
+    let index = cpu_index();
+    if index == usize::MAX { 0 } else { index }
+}
+
+/// The host CPU of the vCPU that runs the caller.
+pub fn host_cpu() -> usize {
+    cpu().map_or(0, |c| c.host_cpu)
+}
+
+/// Fibers that could run and do not.
+pub fn waiting() -> usize {
+    SCHED.runnable.load(Ordering::Relaxed)
+}
+
+/// Switches of context so far, and for each vCPU the time it was idle.
+pub fn statistics() -> (u64, Vec<u64>) {
+    let idle = SCHED.cpus.get().into_iter().flatten().map(|c| c.idle_ns.load(Ordering::Relaxed)).collect();
+    (SCHED.switches.load(Ordering::Relaxed), idle)
+}
+
+/// Lets a fiber run as soon as a vCPU has time.
+pub fn enqueue(fiber: Arc<Fiber>) {
+    SCHED.run.lock().push_back(fiber);
+    SCHED.runnable.fetch_add(1, Ordering::SeqCst);
+    if SCHED.idle.lock().sleeping > 0 {
+        SCHED.idle_cond.notify_one();
+    } else if cpu().is_none() {
+        // From a helper thread: no vCPU would look before its guest comes back.
+        kick_any();
+    }
+}
+
+fn kick_any() {
+    for cpu in SCHED.cpus.get().into_iter().flatten() {
+        cpu.need_resched.store(true, Ordering::SeqCst);
+        kick(cpu);
+    }
+}
+
+fn kick(cpu: &Cpu) {
+    if cpu.in_guest.load(Ordering::SeqCst) {
+        if let Some(kicker) = cpu.kicker.lock().as_ref() {
+            kicker.kick();
+        }
+    }
+}
+
+/// Takes the CPU from the guest of the stub thread `tid`, wherever it runs, so that its kernel side looks around.
+pub fn kick_thread(kicker: &Kicker) {
+    kicker.kick();
+}
+
+/// Starts `n` vCPU threads.
+pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
+    let cpus = (0..n)
+        .map(|i| Cpu {
+            host_cpu: host_cpus[i % host_cpus.len()],
+            in_guest: AtomicBool::new(false),
+            need_resched: AtomicBool::new(false),
+            kicker: parking_lot::Mutex::new(None),
+            slice_end: AtomicU64::new(0),
+            idle_ns: AtomicU64::new(0),
+        })
+        .collect();
+    let _ = SCHED.cpus.set(cpus);
+    for i in 0..n {
+        std::thread::Builder::new().name(format!("vcpu{i}")).spawn(move || {
+            CPU.set(i);
+            let _ = sys::pin(0, host_cpu());
+            run();
+        })?;
+    }
+    Ok(())
+}
+
+/// Ends the vCPU threads once they have nothing to run.
+pub fn stop() {
+    SCHED.idle.lock().stop = true;
+    SCHED.idle_cond.notify_all();
+}
+
+fn pick() -> Option<Arc<Fiber>> {
+    if SCHED.runnable.load(Ordering::SeqCst) == 0 {
+        return None;
+    }
+    let fiber = SCHED.run.lock().pop_front();
+    if fiber.is_some() {
+        SCHED.runnable.fetch_sub(1, Ordering::SeqCst);
+    }
+    fiber
+}
+
+fn run() {
+    let Some(cpu) = cpu() else { return };
+    loop {
+        timer::expire();
+        let Some(fiber) = pick() else {
+            if idle(cpu) {
+                continue;
+            }
+            return;
+        };
+        SCHED.switches.fetch_add(1, Ordering::Relaxed);
+        cpu.need_resched.store(false, Ordering::Relaxed);
+        cpu.slice_end.store(time::now() + SLICE, Ordering::Relaxed);
+        match fiber.run() {
+            Stop::Sleep if fiber.fall_asleep() => {}
+            Stop::Sleep | Stop::Yield => enqueue(fiber),
+            Stop::End => {}
+        }
+        *cpu.kicker.lock() = None;
+    }
+}
+
+/// Sleeps until there is something to run or a timer is due; false when the kernel ends.
+fn idle(cpu: &Cpu) -> bool {
+    let mut idle = SCHED.idle.lock();
+    if idle.stop {
+        return false;
+    }
+    if SCHED.runnable.load(Ordering::SeqCst) > 0 {
+        return true;
+    }
+    let start = time::now();
+    idle.sleeping += 1;
+    match timer::next() {
+        Some(deadline) => {
+            SCHED.idle_cond.wait_for(&mut idle, time::until(deadline));
+        }
+        None => SCHED.idle_cond.wait(&mut idle),
+    }
+    idle.sleeping -= 1;
+    cpu.idle_ns.fetch_add(time::now() - start, Ordering::Relaxed);
+    true
+}
+
+/// A timer earlier than all before was set: an idle vCPU must look at it.
+pub(super) fn timer_moved() {
+    let idle = SCHED.idle.lock();
+    if idle.sleeping > 0 {
+        SCHED.idle_cond.notify_one();
+    } else if cpu().is_none() {
+        drop(idle);
+        kick_any();
+    }
+}
+
+/// The fiber that runs here is about to enter the guest, or has come from it.
+pub fn in_guest(value: bool) {
+    if let Some(cpu) = cpu() {
+        cpu.in_guest.store(value, Ordering::SeqCst);
+    }
+}
+
+/// Whom to interrupt when this vCPU is needed.
+pub fn set_kicker(kicker: Kicker) {
+    if let Some(cpu) = cpu() {
+        *cpu.kicker.lock() = Some(kicker);
+    }
+}
+
+/// Whether the fiber that runs here should give way.
+pub fn need_resched() -> bool {
+    let Some(cpu) = cpu() else { return false };
+    if cpu.need_resched.load(Ordering::Relaxed) {
+        return true;
+    }
+    waiting() > 0 && time::now() >= cpu.slice_end.load(Ordering::Relaxed)
+}
+
+/// How long the guest may run before the kernel looks around; `None` for as long as it wants.
+pub fn guest_time() -> Option<Duration> {
+    let cpu = cpu()?;
+    let slice = (waiting() > 0).then(|| cpu.slice_end.load(Ordering::Relaxed));
+    let end = match (slice, timer::next()) {
+        (Some(a), Some(b)) => a.min(b),
+        (a, b) => a.or(b)?,
+    };
+    Some(time::until(end).max(Duration::from_micros(50)))
+}

@@ -1,0 +1,258 @@
+//! Mounts, and the namespace that holds them.
+
+use super::{Dentry, FileSystem, Inode};
+use crate::base::{Errno, Mutex, Rank, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+bitflags::bitflags! {
+    /// Per-mount flags, the `MS_` values of mount(2).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct MountFlags: u32 {
+        /// Read-only.
+        const RDONLY = 1;
+        /// No set-user-ID.
+        const NOSUID = 2;
+        /// No devices.
+        const NODEV = 4;
+        /// No programs.
+        const NOEXEC = 8;
+        /// No access times.
+        const NOATIME = 1024;
+        /// No access times of directories.
+        const NODIRATIME = 2048;
+        /// Access times kept coarsely.
+        const RELATIME = 1 << 21;
+    }
+}
+
+/// A file system, or a part of one, at a place in the tree.
+pub struct Mount {
+    id: u64,
+    fs: Arc<dyn FileSystem>,
+    root: Arc<Dentry>,
+    source: String,
+    flags: AtomicU32,
+    at: Mutex<Option<Path>>,
+}
+
+impl std::fmt::Debug for Mount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}#{}", self.fs.name(), self.id)
+    }
+}
+
+impl Mount {
+    /// A mount that is nowhere yet.
+    pub fn new(fs: Arc<dyn FileSystem>, root: Arc<Dentry>, source: &str, flags: MountFlags) -> Arc<Mount> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Arc::new(Mount {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            fs,
+            root,
+            source: source.into(),
+            flags: AtomicU32::new(flags.bits()),
+            at: Mutex::new(Rank::Leaf, None),
+        })
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+    /// The file system.
+    pub fn fs(&self) -> &Arc<dyn FileSystem> {
+        &self.fs
+    }
+    /// Its root.
+    pub fn root(&self) -> &Arc<Dentry> {
+        &self.root
+    }
+    /// What was mounted, as in /proc/mounts.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+    /// Its flags.
+    pub fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+    /// Changes its flags (MS_REMOUNT).
+    pub fn set_flags(&self, flags: MountFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+    /// Where it is mounted; `None` for the root of all.
+    pub fn at(&self) -> Option<Path> {
+        self.at.lock().clone()
+    }
+}
+
+/// A dentry as reached through a mount.
+#[derive(Clone)]
+pub struct Path {
+    /// The mount.
+    pub mount: Arc<Mount>,
+    /// The name in its file system.
+    pub dentry: Arc<Dentry>,
+}
+
+impl std::fmt::Debug for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}:{:?}", self.mount, self.dentry)
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Path) -> bool {
+        Arc::ptr_eq(&self.mount, &other.mount) && Arc::ptr_eq(&self.dentry, &other.dentry)
+    }
+}
+
+impl Path {
+    /// Its inode.
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        self.dentry.inode()
+    }
+
+    /// EROFS if the mount is read-only.
+    pub fn check_writable(&self) -> Result<()> {
+        if self.mount.flags().contains(MountFlags::RDONLY) { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
+    /// The directory above, through mounts, not above `root`. A root's parent is itself.
+    pub fn parent(&self, root: &Path) -> Path {
+        let mut here = self.clone();
+        loop {
+            if here == *root {
+                return here;
+            }
+            if !Arc::ptr_eq(&here.dentry, here.mount.root()) {
+                return match here.dentry.parent() {
+                    Some(parent) => Path { mount: here.mount, dentry: parent },
+                    None => here,
+                };
+            }
+            match here.mount.at() {
+                Some(at) => here = at,
+                None => return here,
+            }
+        }
+    }
+
+    /// As text, from `root`; `None` if it does not lie below. A deleted name ends in " (deleted)".
+    pub fn text(&self, root: &Path) -> Option<Vec<u8>> {
+        let mut parts: Vec<Vec<u8>> = Vec::new();
+        let mut here = self.clone();
+        let deleted = self.dentry.is_deleted();
+        while here != *root {
+            if Arc::ptr_eq(&here.dentry, here.mount.root()) {
+                match here.mount.at() {
+                    Some(at) => here = at,
+                    None => return None,
+                }
+            } else {
+                let parent = here.dentry.parent()?;
+                parts.push(here.dentry.name());
+                here.dentry = parent;
+            }
+        }
+        let mut text = Vec::new();
+        for part in parts.iter().rev() {
+            text.push(b'/');
+            text.extend_from_slice(part);
+        }
+        if text.is_empty() {
+            text.push(b'/');
+        }
+        if deleted {
+            text.extend_from_slice(b" (deleted)");
+        }
+        Some(text)
+    }
+}
+
+/// All mounts that a task sees.
+#[derive(Debug)]
+pub struct Namespace {
+    root: Path,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By mount and dentry on which they lie: the mounts there, the last one on top.
+    on: HashMap<(u64, u64), Vec<Arc<Mount>>>,
+    all: Vec<Arc<Mount>>,
+}
+
+impl Namespace {
+    /// With a file system at its root.
+    pub fn new(mount: Arc<Mount>) -> Arc<Namespace> {
+        let root = Path { dentry: mount.root().clone(), mount: mount.clone() };
+        let table = Table { on: HashMap::new(), all: vec![mount] };
+        Arc::new(Namespace { root, table: Mutex::new(Rank::Dentry, table) })
+    }
+
+    /// The root of all.
+    pub fn root(&self) -> Path {
+        self.root.clone()
+    }
+
+    /// All mounts, in the order they were made.
+    pub fn mounts(&self) -> Vec<Arc<Mount>> {
+        self.table.lock().all.clone()
+    }
+
+    /// Mounts on a directory (or a file on a file).
+    pub fn mount(&self, mount: Arc<Mount>, at: Path) {
+        let key = (at.mount.id(), at.dentry.id());
+        at.dentry.mounts.fetch_add(1, Ordering::Relaxed);
+        *mount.at.lock() = Some(at);
+        let mut table = self.table.lock();
+        table.on.entry(key).or_default().push(mount.clone());
+        table.all.push(mount);
+    }
+
+    /// Takes a mount away; EBUSY while others lie on it, EINVAL for the root.
+    pub fn unmount(&self, mount: &Arc<Mount>, lazy: bool) -> Result<()> {
+        let at = mount.at().ok_or(Errno::EINVAL)?;
+        let mut table = self.table.lock();
+        if !lazy && table.on.iter().any(|((id, _), list)| *id == mount.id() && !list.is_empty()) {
+            return Err(Errno::EBUSY);
+        }
+        let key = (at.mount.id(), at.dentry.id());
+        if let Some(list) = table.on.get_mut(&key) {
+            list.retain(|m| !Arc::ptr_eq(m, mount));
+            if list.is_empty() {
+                table.on.remove(&key);
+            }
+        }
+        table.all.retain(|m| !Arc::ptr_eq(m, mount));
+        at.dentry.mounts.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Moves a mount to another place (MS_MOVE).
+    pub fn move_mount(&self, mount: &Arc<Mount>, to: Path) -> Result<()> {
+        self.unmount(mount, true)?;
+        self.mount(mount.clone(), to);
+        Ok(())
+    }
+
+    /// Goes to what is mounted on a path, if anything.
+    pub fn cross(&self, mut path: Path) -> Path {
+        while path.dentry.mounts.load(Ordering::Relaxed) > 0 {
+            let top = self
+                .table
+                .lock()
+                .on
+                .get(&(path.mount.id(), path.dentry.id()))
+                .and_then(|l| l.last().cloned());
+            match top {
+                Some(mount) => path = Path { dentry: mount.root().clone(), mount },
+                None => break,
+            }
+        }
+        path
+    }
+}

@@ -1,0 +1,194 @@
+//! The guest's memory, from the kernel's side. A wild pointer is EFAULT, everywhere: nothing here touches guest memory directly.
+
+use crate::base::{Errno, Result};
+use crate::platform::sys;
+use crate::platform::x86_64::layout::TASK_SIZE;
+
+/// The memory of one address space, by address.
+#[derive(Debug, Clone, Copy)]
+pub struct UserMemory {
+    pid: i32,
+}
+
+/// Longest path, with its NUL (linux/limits.h).
+pub const PATH_MAX: usize = 4096;
+
+impl UserMemory {
+    /// The memory of the stub with this host process id.
+    pub fn new(pid: i32) -> UserMemory {
+        UserMemory { pid }
+    }
+
+    fn check(address: u64, len: usize) -> Result<()> {
+        match address.checked_add(len as u64) {
+            Some(end) if end <= TASK_SIZE => Ok(()),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+
+    /// Fills `into`, or fails with EFAULT.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<()> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        Self::check(address, into.len())?;
+        match sys::vm_read(self.pid, address, into) {
+            Ok(n) if n == into.len() => Ok(()),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+
+    /// Reads as much as is there; EFAULT if nothing is.
+    pub fn read_some(&self, address: u64, into: &mut [u8]) -> Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        Self::check(address, 1)?;
+        let len = into.len().min((TASK_SIZE - address) as usize);
+        sys::vm_read(self.pid, address, &mut into[..len]).map_err(|_| Errno::EFAULT)
+    }
+
+    /// Writes all of `from`, or fails with EFAULT (part of it may be written then).
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<()> {
+        match self.write_some(address, from)? {
+            n if n == from.len() => Ok(()),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+
+    /// Writes as much as is writable; EFAULT if nothing is.
+    pub fn write_some(&self, address: u64, from: &[u8]) -> Result<usize> {
+        if from.is_empty() {
+            return Ok(0);
+        }
+        Self::check(address, 1)?;
+        let len = from.len().min((TASK_SIZE - address) as usize);
+        sys::vm_write(self.pid, address, &from[..len]).map_err(|_| Errno::EFAULT)
+    }
+
+    /// A string up to its NUL, of at most `max` bytes with it; ENAMETOOLONG beyond.
+    pub fn string(&self, address: u64, max: usize) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        // The first piece is short, as most paths are, and ends at a page so that a fault behind the NUL is not met.
+        let mut piece = [0u8; 256];
+        while out.len() < max {
+            let at = address.checked_add(out.len() as u64).ok_or(Errno::EFAULT)?;
+            let to_page_end = 4096 - (at as usize & 4095);
+            let len = piece.len().min(to_page_end).min(max - out.len());
+            self.read(at, &mut piece[..len])?;
+            if let Some(end) = piece[..len].iter().position(|b| *b == 0) {
+                out.extend_from_slice(&piece[..end]);
+                return Ok(out);
+            }
+            out.extend_from_slice(&piece[..len]);
+        }
+        Err(Errno::ENAMETOOLONG)
+    }
+
+    /// A path.
+    pub fn path(&self, address: u64) -> Result<Vec<u8>> {
+        self.string(address, PATH_MAX)
+    }
+
+    /// A little-endian word.
+    pub fn u64(&self, address: u64) -> Result<u64> {
+        let mut b = [0; 8];
+        self.read(address, &mut b)?;
+        Ok(u64::from_le_bytes(b))
+    }
+
+    /// Half a word.
+    pub fn u32(&self, address: u64) -> Result<u32> {
+        let mut b = [0; 4];
+        self.read(address, &mut b)?;
+        Ok(u32::from_le_bytes(b))
+    }
+
+    /// Writes a word.
+    pub fn put_u64(&self, address: u64, value: u64) -> Result<()> {
+        self.write(address, &value.to_le_bytes())
+    }
+
+    /// Writes half a word.
+    pub fn put_u32(&self, address: u64, value: u32) -> Result<()> {
+        self.write(address, &value.to_le_bytes())
+    }
+}
+
+/// Builds and takes apart the structures of system calls, field by field, little-endian.
+#[derive(Debug, Default)]
+pub struct Packer(pub Vec<u8>);
+
+impl Packer {
+    /// Empty.
+    pub fn new() -> Packer {
+        Packer::default()
+    }
+    /// Appends 8 bytes.
+    pub fn u64(mut self, v: u64) -> Self {
+        self.0.extend(v.to_le_bytes());
+        self
+    }
+    /// Appends 8 signed bytes.
+    pub fn i64(self, v: i64) -> Self {
+        self.u64(v as u64)
+    }
+    /// Appends 4 bytes.
+    pub fn u32(mut self, v: u32) -> Self {
+        self.0.extend(v.to_le_bytes());
+        self
+    }
+    /// Appends 4 signed bytes.
+    pub fn i32(self, v: i32) -> Self {
+        self.u32(v as u32)
+    }
+    /// Appends 2 bytes.
+    pub fn u16(mut self, v: u16) -> Self {
+        self.0.extend(v.to_le_bytes());
+        self
+    }
+    /// Appends bytes.
+    pub fn bytes(mut self, v: &[u8]) -> Self {
+        self.0.extend_from_slice(v);
+        self
+    }
+    /// Appends zeros up to a length.
+    pub fn pad(mut self, len: usize) -> Self {
+        self.0.resize(len.max(self.0.len()), 0);
+        self
+    }
+}
+
+/// Reads fields from bytes; zeros beyond their end.
+#[derive(Debug)]
+pub struct Unpacker<'a>(pub &'a [u8]);
+
+impl Unpacker<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut out = [0; N];
+        let n = N.min(self.0.len());
+        out[..n].copy_from_slice(&self.0[..n]);
+        self.0 = &self.0[n..];
+        out
+    }
+    /// The next 8 bytes.
+    pub fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+    /// The next 8 bytes, signed.
+    pub fn i64(&mut self) -> i64 {
+        self.u64() as i64
+    }
+    /// The next 4 bytes.
+    pub fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+    /// The next 4 bytes, signed.
+    pub fn i32(&mut self) -> i32 {
+        self.u32() as i32
+    }
+    /// The next 2 bytes.
+    pub fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take())
+    }
+}
