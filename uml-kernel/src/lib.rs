@@ -4,3 +4,5 @@ pub mod base;
 pub mod fs;
 pub mod mm;
 pub mod platform;
+pub mod syscall;
+pub mod task;

@@ -1,15 +1,25 @@
 //! The virtual file system, and the file systems.
 
+pub mod anon;
 pub mod cred;
 mod dentry;
+pub mod dirfile;
+mod fdtable;
 mod file;
 mod inode;
+pub mod locks;
 mod mount;
 mod namei;
+pub mod special;
+pub mod vfs;
 
-pub use cred::{Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};
+pub use cred::{ALL_CAPS, Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};
 pub use dentry::Dentry;
+pub use fdtable::FdTable;
 pub use file::{File, FileOps, MapSource, PollTable};
 pub use inode::*;
 pub use mount::{Mount, MountFlags, Namespace, Path};
 pub use namei::{Found, Last, Lookup, NAME_MAX, Resolve};
+
+/// `AT_EMPTY_PATH`.
+pub const PATH_EMPTY: i32 = 0x1000;

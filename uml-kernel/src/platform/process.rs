@@ -104,6 +104,8 @@ pub struct Platform {
     /// a time, so that a new child can only be the one that was ordered.
     pristine: Mutex<Option<StubThread>>,
     forking: Mutex<()>,
+    /// Where the host's vDSO begins, from [`HOST_VDSO`], if there is one.
+    vdso: Option<u64>,
 }
 
 impl Platform {
@@ -124,7 +126,7 @@ impl Platform {
         });
         let (window, _) = stub.new_window()?;
         let mut thread = StubThread::new(stub.clone(), window, pid);
-        let listener = prepare(&mut thread, &sites)?;
+        let (listener, vdso) = prepare(&mut thread, &sites)?;
         let platform = Arc::new(Platform {
             sites,
             xstate: XStateLayout::of_cpu(),
@@ -132,6 +134,7 @@ impl Platform {
             registry: Mutex::default(),
             pristine: Mutex::new(Some(thread)),
             forking: Mutex::new(()),
+            vdso,
         });
         platform.registry.lock().insert(pid, Arc::downgrade(&stub));
         Ok(platform)
@@ -140,6 +143,11 @@ impl Platform {
     /// Addresses in the stub's code.
     pub fn sites(&self) -> &stub::Sites {
         &self.sites
+    }
+
+    /// Where the host's vDSO begins in every stub, from [`HOST_VDSO`].
+    pub fn vdso(&self) -> Option<u64> {
+        self.vdso
     }
 
     /// The form of the extended registers.
@@ -222,13 +230,14 @@ impl Platform {
 }
 
 /// Brings the first stub from `execve` to where clones can be taken of it; returns the gate's descriptor.
-fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
+fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<(OwnedFd, Option<u64>)> {
     let pid = thread.stub().pid();
     // It has run when the window's address is mapped; its first hand-over tells.
     thread.call(&[Op::new(libc::SYS_getpid, &[])])?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mut ops = Vec::new();
     let mut vdso_at = None;
+    let mut vdso = None;
     for line in maps.lines() {
         let Some((range, rest)) = line.split_once(' ') else { continue };
         let Some((start, end)) = range.split_once('-') else { continue };
@@ -241,6 +250,9 @@ fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
         if rest.ends_with("[vvar]") || rest.ends_with("[vvar_vclock]") || rest.ends_with("[vdso]") {
             // They address each other relatively: they move together, in order.
             let base = *vdso_at.get_or_insert(start);
+            if rest.ends_with("[vdso]") {
+                vdso = Some(start - base);
+            }
             let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
             ops.push(Op::remap(start, end - start, end - start, flags, HOST_VDSO + (start - base)));
         } else {
@@ -268,5 +280,5 @@ fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
     if thread.stub().is_dead() {
         return Err(Dead.into());
     }
-    Ok(listener)
+    Ok((listener, vdso))
 }

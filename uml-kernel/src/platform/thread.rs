@@ -216,6 +216,22 @@ impl StubThread {
         }
     }
 
+    /// Forgets interruptions so far. One that comes after this ends the next stay in the guest, however short.
+    pub fn arm(&self) {
+        self.window.set_u32(W_KICK, 0);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Lets the thread end, and never hears of it again. A process's first thread stays, parked: the host finds a process's
+    /// memory by it.
+    pub fn retire(mut self) {
+        if self.tid != self.stub.pid() && !self.stub.is_dead() {
+            self.orders.clear();
+            self.put_ops(&[Op::exit_thread()], true);
+            self.give();
+        }
+    }
+
     /// Sends the thread back to the guest. The registers that a system call destroys (`rcx`, `r11`) may be lost.
     pub fn enter(&mut self, regs: &Regs) {
         match self.stopped {
@@ -276,6 +292,13 @@ impl StubThread {
         Some(self.stopped_in(sites))
     }
 
+    fn regs_in(&self, stopped: Stopped) -> Regs {
+        match stopped {
+            Stopped::Fast => self.window_regs(),
+            Stopped::Frame(uc) => frame::read_regs(&self.window, uc),
+        }
+    }
+
     fn window_regs(&self) -> Regs {
         let mut words = [0; WORDS];
         for (n, word) in words.iter_mut().enumerate() {
@@ -293,12 +316,9 @@ impl StubThread {
             TRAP_SIGNAL => self.stopped_by_signal(sites),
             TRAP_OP_FAILED => {
                 let errno = self.failure();
-                let regs = match self.stopped {
-                    Stopped::Fast => self.window_regs(),
-                    Stopped::Frame(uc) => frame::read_regs(&self.window, uc),
-                };
-                (regs, Trap::OrderFailed(errno))
+                (self.regs_in(self.stopped), Trap::OrderFailed(errno))
             }
+            TRAP_KICKED => (self.regs_in(self.stopped), Trap::Preempted),
             _ => (self.window_regs(), Trap::Dead),
         }
     }
@@ -307,15 +327,18 @@ impl StubThread {
         let Some(uc) = frame::offset_in_window(&self.window, self.window.u64(W_FRAME)) else {
             return (Regs::default(), Trap::Dead);
         };
-        self.stopped = Stopped::Frame(uc);
+        let before = std::mem::replace(&mut self.stopped, Stopped::Frame(uc));
         let mut regs = frame::read_regs(&self.window, uc);
         let signo = self.window.u64(W_SIGNO) as i32;
         let info = self.window.u64(W_INFO).wrapping_sub(self.window.guest_address());
         let info = if info < WINDOW_SIZE - 128 { info as usize & !7 } else { W_MSG };
-        if (sites.fast_resume..sites.end).contains(&regs.rip) {
-            // On its way back to the guest: the registers to be are in the window still.
-            regs = self.window_regs();
-        } else if signo == libc::SIGSEGV && (sites.tramp..sites.fast_resume).contains(&regs.rip) {
+        if (sites.resume..sites.end).contains(&regs.rip) {
+            // On its way back to the guest: the registers to be are still where they were given.
+            regs = self.regs_in(before);
+            if before != Stopped::Fast {
+                self.stopped = before;
+            }
+        } else if signo == libc::SIGSEGV && (sites.tramp..sites.resume).contains(&regs.rip) {
             // The trampoline has no window, because the guest has changed gs: the call it carries, taken plainly.
             regs.rip = regs.rcx;
             return (regs, Trap::Syscall);
@@ -480,6 +503,8 @@ pub struct Kicker {
 impl Kicker {
     /// Takes the CPU from the guest. False if the thread cannot take a signal yet.
     pub fn kick(&self) -> bool {
+        self.window.set_u32(W_KICK, 1);
+        std::sync::atomic::fence(Ordering::SeqCst);
         if !self.window.ready() || self.stub.is_dead() {
             return false;
         }

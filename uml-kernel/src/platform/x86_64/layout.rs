@@ -58,6 +58,8 @@ pub const W_OPS_REPORT: usize = 0x34;
 pub const W_OP_FAILED: usize = 0x38;
 /// `u64`: the window's own address.
 pub const W_SELF: usize = 0x40;
+/// `u32`: 1 if the kernel wants the thread back at once.
+pub const W_KICK: usize = 0x48;
 /// 18 `u64`: registers saved by the trampoline, in the order of [`super::Regs`].
 pub const W_REGS: usize = 0x80;
 /// Host calls, [`OP_SIZE`] each.
@@ -91,6 +93,9 @@ pub const TRAP_SIGNAL: u64 = 2;
 pub const TRAP_OPS_DONE: u64 = 3;
 /// An ordered call failed, those after it were not made.
 pub const TRAP_OP_FAILED: u64 = 4;
+
+/// The kernel wanted the thread back before it was in the guest.
+pub const TRAP_KICKED: u64 = 5;
 
 /// Not a host call: `xsave64` into [`W_XSAVE`].
 pub const OP_XSAVE: u64 = 0x1000;

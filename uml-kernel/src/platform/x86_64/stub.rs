@@ -57,7 +57,7 @@ global_asm!(
     "lea rcx, [rip + uml_stub_tramp]",
     "cmp rax, rcx",
     "jb 12f",
-    "lea rcx, [rip + uml_stub_fast_resume]",
+    "lea rcx, [rip + uml_stub_resume]",
     "cmp rax, rcx",
     "jae 12f",
     "add rsp, 8",
@@ -203,8 +203,17 @@ global_asm!(
     "62:",
     "mov rax, -14",
     "jmp 23b",
+    // From here on a preemption is taken; one that came before is in the window.
     "27:",
+    ".globl uml_stub_resume",
+    "uml_stub_resume:",
     "mov dword ptr [r15 + {w_ready}], 1",
+    "cmp dword ptr [r15 + {w_kick}], 0",
+    "je 28f",
+    "mov dword ptr [r15 + {w_kick}], 0",
+    "mov qword ptr [r15 + {w_kind}], {trap_kicked}",
+    "jmp 30b",
+    "28:",
     "mov rax, [r15 + {w_resume}]",
     "test rax, rax",
     "jz uml_stub_fast_resume",
@@ -308,6 +317,8 @@ global_asm!(
     w_turn = const W_TURN,
     w_ready = const W_READY,
     w_resume = const W_RESUME,
+    w_kick = const W_KICK,
+    trap_kicked = const TRAP_KICKED,
     w_kind = const W_KIND,
     w_frame = const W_FRAME,
     w_info = const W_INFO,
@@ -336,7 +347,7 @@ pub struct Sites {
     /// Entry of the trampoline.
     pub tramp: u64,
     /// Start of the code that goes back to the guest; up to `end`.
-    pub fast_resume: u64,
+    pub resume: u64,
     /// End of the stub's code.
     pub end: u64,
     /// `futex(WAKE)`.
@@ -360,7 +371,7 @@ macro_rules! symbols {
     };
 }
 symbols! {
-    uml_stub_start uml_stub_end uml_stub_handler uml_stub_tramp uml_stub_fast_resume uml_stub_wake_site
+    uml_stub_start uml_stub_end uml_stub_handler uml_stub_tramp uml_stub_resume uml_stub_wake_site
     uml_stub_wait_site uml_stub_ops_site uml_stub_sigreturn_site uml_stub_child_munmap_site uml_stub_child_mmap_site
     uml_stub_child_dup_site uml_stub_child_close_site uml_stub_child_close2_site uml_stub_child_prctl_site
 }
@@ -385,7 +396,7 @@ pub fn sites() -> Sites {
     Sites {
         handler: at(&raw const uml_stub_handler),
         tramp: at(&raw const uml_stub_tramp),
-        fast_resume: at(&raw const uml_stub_fast_resume),
+        resume: at(&raw const uml_stub_resume),
         end: at(&raw const uml_stub_end),
         wake: at(&raw const uml_stub_wake_site) + SYSCALL,
         wait: at(&raw const uml_stub_wait_site) + SYSCALL,
