@@ -1,6 +1,7 @@
 //! A Linux-ABI kernel that runs as an ordinary unprivileged program.
 #![allow(missing_docs)]
 pub mod base;
+pub mod boot;
 pub mod fs;
 pub mod mm;
 pub mod platform;

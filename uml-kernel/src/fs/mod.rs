@@ -8,6 +8,7 @@ mod fdtable;
 mod file;
 mod inode;
 pub mod locks;
+pub mod minihost;
 mod mount;
 mod namei;
 pub mod special;
