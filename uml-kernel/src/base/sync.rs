@@ -117,12 +117,11 @@ impl Held {
     #[cfg(debug_assertions)]
     #[track_caller]
     fn take(rank: Rank, same: bool) -> Held {
+        let at = std::panic::Location::caller();
         HELD.with_borrow_mut(|held| {
             if let Some(&top) = held.iter().max() {
-                assert!(
-                    top < rank || (same && top == rank),
-                    "lock order: {rank:?} taken while {top:?} is held"
-                );
+                let ordered = top < rank || (same && top == rank);
+                assert!(ordered, "lock order: {rank:?} taken at {at} while {top:?} is held");
             }
             held.push(rank);
         });

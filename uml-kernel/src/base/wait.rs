@@ -4,7 +4,7 @@ use super::fiber::{self, Fiber};
 use super::sync::{Mutex, Rank};
 use super::time::{Instant, now};
 use super::timer::{self, Expire};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 bitflags::bitflags! {
@@ -65,7 +65,8 @@ struct Entry {
     id: u64,
     events: Events,
     exclusive: bool,
-    wake: Arc<dyn Wake>,
+    /// Who has let go of it waits no longer.
+    wake: Weak<dyn Wake>,
 }
 
 /// Those who wait for something.
@@ -126,9 +127,14 @@ impl WaitQueue {
     }
 
     /// Adds someone to tell about `events`. An exclusive one is told alone, and then it is another's turn.
-    pub fn add(&self, wake: Arc<dyn Wake>, events: Events, exclusive: bool) -> Place {
+    /// The queue does not keep `wake` alive: dropping it is another way to leave.
+    pub fn add(&self, wake: &Arc<dyn Wake>, events: Events, exclusive: bool) -> Place {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        self.entries.lock().push(Entry { id, events, exclusive, wake });
+        let mut entries = self.entries.lock();
+        if entries.len() >= 16 && entries.len().is_power_of_two() {
+            entries.retain(|e| e.wake.strong_count() > 0);
+        }
+        entries.push(Entry { id, events, exclusive, wake: Arc::downgrade(wake) });
         Place(id)
     }
 
@@ -144,20 +150,27 @@ impl WaitQueue {
             return;
         }
         let mut turn = None;
+        let mut dead = false;
         for (n, entry) in entries.iter().enumerate() {
             if entry.events.intersects(events) {
-                if entry.exclusive {
+                if entry.exclusive && entry.wake.strong_count() > 0 {
                     if turn.is_some() {
                         continue;
                     }
                     turn = Some(n);
                 }
-                entry.wake.wake(events);
+                match entry.wake.upgrade() {
+                    Some(wake) => wake.wake(events),
+                    None => dead = true,
+                }
             }
         }
         if let Some(n) = turn {
             let entry = entries.remove(n);
             entries.push(entry);
+        }
+        if dead {
+            entries.retain(|e| e.wake.strong_count() > 0);
         }
     }
 
@@ -192,13 +205,13 @@ pub fn wait_any<T>(
     if let Some(value) = condition() {
         return Ok(value);
     }
-    let mut waiter = Waiter::new();
-    for (queue, events) in queues {
-        waiter.add(queue, *events);
-    }
+    let waiter = Waiter::new();
+    let places: Vec<_> = queues.iter().map(|(queue, events)| waiter.add(queue, *events)).collect();
     let result = waiter.wait(how, condition);
-    for ((queue, _), place) in queues.iter().zip(waiter.places) {
-        queue.remove(place);
+    for ((queue, _), place) in queues.iter().zip(places) {
+        if let Some(place) = place {
+            queue.remove(place);
+        }
     }
     result
 }
@@ -206,7 +219,8 @@ pub fn wait_any<T>(
 /// A fiber that waits on queues it collects one after the other, as poll(2) does.
 pub struct Waiter {
     fiber: Option<Arc<Fiber>>,
-    places: Vec<Place>,
+    /// What queues tell; it leaves them all when it is dropped.
+    waker: Option<Arc<dyn Wake>>,
 }
 
 impl std::fmt::Debug for Waiter {
@@ -224,15 +238,14 @@ impl Default for Waiter {
 impl Waiter {
     /// For the fiber that runs.
     pub fn new() -> Waiter {
-        Waiter { fiber: fiber::current(), places: Vec::new() }
+        let fiber = fiber::current();
+        let waker = fiber.clone().map(|f| Arc::new(FiberWaker(f)) as Arc<dyn Wake>);
+        Waiter { fiber, waker }
     }
 
-    /// Queues up. The caller takes the place back when the wait is over.
-    pub fn add(&mut self, queue: &WaitQueue, events: Events) -> Option<Place> {
-        let fiber = self.fiber.clone()?;
-        let place = queue.add(Arc::new(FiberWaker(fiber)), events, false);
-        self.places.push(place);
-        Some(place)
+    /// Queues up, until the waiter is dropped or the place taken back.
+    pub fn add(&self, queue: &WaitQueue, events: Events) -> Option<Place> {
+        Some(queue.add(self.waker.as_ref()?, events, false))
     }
 
     /// Waits until `condition` gives something.

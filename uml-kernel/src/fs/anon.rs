@@ -84,3 +84,11 @@ pub fn path(name: &str, mode: u32) -> Path {
     let dentry = Dentry::root(name.as_bytes(), Arc::new(AnonInode::new(mode)));
     Path { mount: Mount::new(fs().clone(), dentry.clone(), "none", MountFlags::empty()), dentry }
 }
+
+/// As [`path`], with the node's number in the name: `pipe:[1234]`.
+pub fn path_of(what: &str, mode: u32) -> Path {
+    let inode = AnonInode::new(mode);
+    let number = inode.attr.lock().ino;
+    let dentry = Dentry::root(format!("{what}:[{number}]").as_bytes(), Arc::new(inode));
+    Path { mount: Mount::new(fs().clone(), dentry.clone(), "none", MountFlags::empty()), dentry }
+}

@@ -11,6 +11,8 @@ pub mod locks;
 pub mod minihost;
 mod mount;
 mod namei;
+pub mod pipe;
+pub mod poll;
 pub mod special;
 pub mod vfs;
 

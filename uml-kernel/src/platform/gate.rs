@@ -19,6 +19,7 @@ pub struct Gate {
 impl Gate {
     /// Serves `listener` until the last stub is gone.
     pub(super) fn start(listener: OwnedFd) -> Result<Gate> {
+        sys::wake_on_this_cpu(listener.as_fd());
         let expected = Arc::new(Mutex::new(HashSet::new()));
         let theirs = expected.clone();
         std::thread::Builder::new()

@@ -25,11 +25,15 @@ pub struct Stub {
 }
 
 #[derive(Debug, Default)]
-struct Slots {
-    /// The windows in use, by slot.
-    live: Vec<Weak<Window>>,
-    /// For each slot, whether the stub has it mapped.
-    mapped: Vec<bool>,
+struct Slots(Vec<Slot>);
+
+/// One window, mapped here for as long as the stub lives.
+#[derive(Debug)]
+struct Slot {
+    window: Arc<Window>,
+    used: bool,
+    /// The stub has it mapped.
+    mapped: bool,
 }
 
 impl Stub {
@@ -64,25 +68,32 @@ impl Stub {
     /// A window that no thread has; whether the stub has it mapped already.
     pub(super) fn new_window(&self) -> Result<(Arc<Window>, bool)> {
         let mut slots = self.slots.lock();
-        let free = slots.live.iter().position(|w| w.strong_count() == 0);
-        let slot = free.unwrap_or(slots.live.len());
-        if slot >= WINDOW_SLOTS as usize {
+        // A thread that has left the kernel may not have left the host yet, and runs on its window until then.
+        let free = slots.0.iter_mut().find(|s| !s.used && s.window.u32(W_ALIVE) == 0);
+        if let Some(slot) = free {
+            slot.used = true;
+            return Ok((slot.window.clone(), std::mem::replace(&mut slot.mapped, true)));
+        }
+        let number = slots.0.len();
+        if number >= WINDOW_SLOTS as usize {
             return Err(Error::from_raw_os_error(libc::EAGAIN));
         }
-        if slot == slots.live.len() {
-            slots.live.push(Weak::new());
-            slots.mapped.push(false);
+        let window = Arc::new(Window::map(self.windows.as_fd(), number)?);
+        slots.0.push(Slot { window: window.clone(), used: true, mapped: true });
+        Ok((window, false))
+    }
+
+    /// A thread is done with its window.
+    pub(super) fn free_window(&self, number: usize) {
+        if let Some(slot) = self.slots.lock().0.get_mut(number) {
+            slot.used = false;
         }
-        let window = Arc::new(Window::map(self.windows.as_fd(), slot)?);
-        slots.live[slot] = Arc::downgrade(&window);
-        let mapped = std::mem::replace(&mut slots.mapped[slot], true);
-        Ok((window, mapped))
     }
 
     fn wake_all(&self) {
-        for window in self.slots.lock().live.iter().filter_map(Weak::upgrade) {
-            window.turn().store(0, Ordering::Release);
-            sys::futex_wake(window.turn());
+        for slot in &self.slots.lock().0 {
+            slot.window.turn().store(0, Ordering::Release);
+            sys::futex_wake(slot.window.turn());
         }
     }
 }
@@ -173,7 +184,12 @@ impl Platform {
         let (mine, theirs) = sys::socket_pair()?;
         let windows = sys::memfd(c"uml-window", WINDOWS_SPAN)?;
         let slot = parent.window().slot();
-        let window = Arc::new(Window::map(windows.as_fd(), slot)?);
+        let mut slots = Slots::default();
+        for number in 0..=slot {
+            let window = Arc::new(Window::map(windows.as_fd(), number)?);
+            slots.0.push(Slot { window, used: number == slot, mapped: number == slot });
+        }
+        let window = slots.0[slot].window.clone();
         parent.copy_window(&window);
         parent.stub().send(&[windows.as_fd(), theirs.as_fd()])?;
         let clone = Op::new(libc::SYS_clone, &[(libc::CLONE_PARENT | libc::SIGCHLD) as u64]);
@@ -191,15 +207,11 @@ impl Platform {
         if registry.get(&pid).is_some_and(|s| s.strong_count() > 0) || !sys::is_child(pid) {
             return Err(Error::new(ErrorKind::InvalidData, "the stub names a child that is not its own"));
         }
-        let mut live = vec![Weak::new(); slot + 1];
-        live[slot] = Arc::downgrade(&window);
-        let mut mapped = vec![false; slot + 1];
-        mapped[slot] = true;
         let stub = Arc::new(Stub {
             pid,
             socket: mine,
             windows,
-            slots: Mutex::new(Slots { live, mapped }),
+            slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
         });
         registry.insert(pid, Arc::downgrade(&stub));

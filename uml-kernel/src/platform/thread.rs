@@ -64,16 +64,33 @@ pub struct StubThread {
     /// Bytes of the exchange page that pending orders use.
     data: usize,
     cpu: Option<usize>,
+    /// What the stub has read ahead for the call it stopped in.
+    prefetched: Prefetched,
+    saves_extended: bool,
+}
+
+/// Guest memory that came with a trap: copied once, like any other.
+#[derive(Debug, Clone)]
+struct Prefetched {
+    from: u64,
+    len: usize,
+    bytes: [u8; PREFETCH],
+}
+
+impl Default for Prefetched {
+    fn default() -> Prefetched {
+        Prefetched { from: 0, len: 0, bytes: [0; PREFETCH] }
+    }
 }
 
 impl StubThread {
     pub(super) fn new(stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread { stub, window, tid, stopped: Stopped::Fast, orders: Vec::new(), data: 0, cpu: None }
+        StubThread { stub, window, tid, stopped: Stopped::Fast, orders: Vec::new(), data: 0, cpu: None, prefetched: Prefetched::default(), saves_extended: false }
     }
 
     /// The same place in a clone of its process.
     pub(super) fn twin(&self, stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread { stub, window, tid, stopped: self.stopped, orders: Vec::new(), data: 0, cpu: self.cpu }
+        StubThread { stub, window, tid, stopped: self.stopped, orders: Vec::new(), data: 0, cpu: self.cpu, prefetched: Prefetched::default(), saves_extended: false }
     }
 
     /// Its process.
@@ -275,7 +292,12 @@ impl StubThread {
         match self.stopped {
             Stopped::Frame(uc) => Ok(frame::fpstate(&self.window, uc).unwrap_or_default()),
             Stopped::Fast => {
-                self.call(&[Op { nr: OP_XSAVE, args: [0; 6] }])?;
+                if !self.saves_extended {
+                    self.call(&[Op { nr: OP_XSAVE, args: [0; 6] }])?;
+                    // Who takes one signal takes more: from now on the trampoline saves them, which costs less than to ask.
+                    self.saves_extended = true;
+                    self.window.set_u32(W_SAVE_EXTENDED, 1);
+                }
                 Ok(frame::xsave_to_fpstate(&self.window, platform.xstate()))
             }
         }
@@ -307,9 +329,32 @@ impl StubThread {
         Regs::from_words(words)
     }
 
+    /// Lets the stub read ahead from the first (5) or second (4) argument of a system call.
+    pub fn read_ahead(&self, nr: usize, register: u8) {
+        self.window.set_u8(W_PREFETCH + nr, register);
+    }
+
+    /// The bytes at `from` that came with the trap.
+    pub fn prefetched(&self, from: u64) -> &[u8] {
+        let p = &self.prefetched;
+        let offset = from.wrapping_sub(p.from);
+        if p.len > 0 && offset < p.len as u64 { &p.bytes[offset as usize..p.len] } else { &[] }
+    }
+
+    fn take_prefetched(&mut self) {
+        let len = (self.window.u64(W_PREFETCH_LEN) as usize).min(PREFETCH);
+        self.prefetched.len = len;
+        if len > 0 {
+            self.prefetched.from = self.window.u64(W_PREFETCH_FROM);
+            self.window.read_into(W_PREFETCHED, &mut self.prefetched.bytes);
+        }
+    }
+
     fn stopped_in(&mut self, sites: &Sites) -> (Regs, Trap) {
+        self.prefetched.len = 0;
         match self.window.u64(W_KIND) {
             TRAP_SYSCALL => {
+                self.take_prefetched();
                 self.stopped = Stopped::Fast;
                 (self.window_regs(), Trap::Syscall)
             }
@@ -344,7 +389,10 @@ impl StubThread {
             return (regs, Trap::Syscall);
         }
         let trap = match signo {
-            libc::SIGSYS if self.window.u32(info + 28) == 0xc000_003e => Trap::Syscall,
+            libc::SIGSYS if self.window.u32(info + 28) == 0xc000_003e => {
+                self.take_prefetched();
+                Trap::Syscall
+            }
             libc::SIGSYS => Trap::Syscall32,
             SIG_PREEMPT => Trap::Preempted,
             _ => {
@@ -391,8 +439,10 @@ impl StubThread {
             | libc::CLONE_FILES
             | libc::CLONE_SIGHAND
             | libc::CLONE_THREAD
-            | libc::CLONE_SYSVSEM;
-        let clone = Op::new(libc::SYS_clone, &[flags as u64, top]);
+            | libc::CLONE_SYSVSEM
+            | libc::CLONE_CHILD_CLEARTID;
+        let alive = window.guest_address() + W_ALIVE as u64;
+        let clone = Op::new(libc::SYS_clone, &[flags as u64, top, 0, alive]);
         let mut ops = Vec::new();
         if !mapped {
             use std::os::fd::AsFd;
@@ -411,12 +461,18 @@ impl StubThread {
         }
         window.turn().store(0, Ordering::Release);
         window.set_u32(W_READY, 0);
+        window.set_u32(W_ALIVE, 1);
+        window.set_u32(W_SAVE_EXTENDED, 0);
         window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
         window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
         ops.push(clone);
         platform.gate().expect(self.tid);
         let results = self.call(&ops);
         platform.gate().done(self.tid);
+        if results.is_err() {
+            window.set_u32(W_ALIVE, 0);
+            self.stub.free_window(window.slot());
+        }
         let tid = *results?.last().unwrap_or(&0) as i32;
         let mut thread = StubThread::new(self.stub.clone(), window, tid);
         thread.cpu = self.cpu;
@@ -445,6 +501,7 @@ impl StubThread {
         to.turn().store(0, Ordering::Release);
         to.set_u32(W_READY, 0);
         to.set_u32(W_NOPS, 0);
+        to.set_u32(W_SAVE_EXTENDED, 0);
         if let Stopped::Frame(uc) = self.stopped {
             frame::copy(&self.window, to, uc);
         }
@@ -489,6 +546,12 @@ impl StubThread {
     /// Patches the call site that has just trapped, if it is of a kind that can be.
     pub fn patch(&mut self, patches: &mut Patches, rip: u64, sites: &Sites) -> Result<()> {
         patches.consider(self, rip, sites)
+    }
+}
+
+impl Drop for StubThread {
+    fn drop(&mut self) {
+        self.stub.free_window(self.window.slot());
     }
 }
 

@@ -109,7 +109,7 @@ fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
         }
         F_SETOWN_EX => {
             let mut bytes = [0; 8];
-            ctx.memory().read(arg, &mut bytes)?;
+            ctx.read(arg, &mut bytes)?;
             let mut u = Unpacker(&bytes);
             let (kind, pid) = (u.i32(), u.i32());
             if !(0..=2).contains(&kind) {
@@ -136,7 +136,7 @@ fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
 
 fn lock(ctx: &mut Ctx, file: &Arc<File>, command: i32, at: u64) -> Result<u64> {
     let mut bytes = [0; 32];
-    ctx.memory().read(at, &mut bytes)?;
+    ctx.read(at, &mut bytes)?;
     let mut u = Unpacker(&bytes);
     let (kind, whence, _) = (u.u16() as i16 as i32, u.u16() as i32, u.u32());
     let (start, len, pid) = (u.i64(), u.i64(), u.i32());

@@ -68,7 +68,7 @@ pub(super) const TABLE: &[Entry] = &[
             return Err(Errno::EINVAL);
         }
         let mut bytes = vec![0; size as usize * 4];
-        ctx.memory().read(list, &mut bytes)?;
+        ctx.read(list, &mut bytes)?;
         let mut u = Unpacker(&bytes);
         let mut groups: Vec<u32> = (0..size).map(|_| u.u32()).collect();
         groups.sort_unstable();
@@ -225,7 +225,7 @@ const CAP_V3: u32 = 0x2008_0522;
 /// The header: version and pid; how many 32-bit halves there are.
 fn cap_header(ctx: &mut Ctx, at: u64, data: u64) -> Result<Option<(Pid, usize)>> {
     let mut head = [0; 8];
-    ctx.memory().read(at, &mut head)?;
+    ctx.read(at, &mut head)?;
     let mut u = Unpacker(&head);
     let (version, pid) = (u.u32(), u.i32());
     match version {
@@ -262,7 +262,7 @@ fn capset(ctx: &mut Ctx, [at, data, ..]: Args) -> Result<u64> {
         return Err(Errno::EPERM);
     }
     let mut bytes = vec![0; halves * 12];
-    ctx.memory().read(data, &mut bytes)?;
+    ctx.read(data, &mut bytes)?;
     let mut u = Unpacker(&bytes);
     let (mut effective, mut permitted, mut inheritable) = (0, 0, 0);
     for n in 0..halves {
@@ -361,7 +361,7 @@ fn prlimit(ctx: &mut Ctx, [pid, which, new, old, ..]: Args) -> Result<u64> {
     }
     let wanted = if new != 0 {
         let mut bytes = [0; 16];
-        ctx.memory().read(new, &mut bytes)?;
+        ctx.read(new, &mut bytes)?;
         let mut u = Unpacker(&bytes);
         Some((u.u64(), u.u64()))
     } else {

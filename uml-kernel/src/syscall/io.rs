@@ -252,7 +252,7 @@ pub(super) fn write_from(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at
             if buffer.is_empty() && (len > 0 || done > 0) {
                 break;
             }
-            match memory.read_some(base + put, &mut buffer) {
+            match read_some(ctx, base + put, &mut buffer) {
                 Ok(n) => buffer.truncate(n),
                 Err(_) if done + put > 0 => return Ok(done + put),
                 Err(e) => return Err(e),
@@ -270,6 +270,15 @@ pub(super) fn write_from(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at
         done += put;
     }
     Ok(done)
+}
+
+fn read_some(ctx: &Ctx, at: u64, into: &mut [u8]) -> Result<usize> {
+    let here = ctx.stub.prefetched(at);
+    if here.len() >= into.len() {
+        into.copy_from_slice(&here[..into.len()]);
+        return Ok(into.len());
+    }
+    ctx.memory().read_some(at, into)
 }
 
 fn write_bytes(ctx: &Ctx, file: &Arc<File>, bytes: &[u8], at: Option<u64>, limit: u64) -> Result<usize> {

@@ -96,7 +96,7 @@ fn name(ctx: &Ctx, at: u64, len: u64) -> Result<Vec<u8>> {
         return Err(Errno::EINVAL);
     }
     let mut name = vec![0; len as usize];
-    ctx.memory().read(at, &mut name)?;
+    ctx.read(at, &mut name)?;
     Ok(name)
 }
 

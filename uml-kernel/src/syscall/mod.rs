@@ -8,6 +8,7 @@ mod memory;
 mod misc;
 mod open;
 mod path;
+mod poll;
 mod process;
 mod signal;
 mod stat;
@@ -74,6 +75,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("signal", signal::TABLE),
     ("sync", sync::TABLE),
     ("time", time::TABLE),
+    ("poll", poll::TABLE),
     ("misc", misc::TABLE),
 ];
 

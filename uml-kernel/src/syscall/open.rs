@@ -42,7 +42,7 @@ fn finish(ctx: &Ctx, dirfd: i32, path: &[u8], how: OpenHow, resolve: Resolve) ->
 }
 
 fn open(ctx: &mut Ctx, dirfd: i32, path: u64, flags: u32, mode: u32) -> Result<u64> {
-    let path = ctx.memory().path(path)?;
+    let path = ctx.path(path)?;
     let flags = OpenFlags::from_bits_truncate(flags);
     let how = OpenHow { flags, mode: umasked(ctx, mode) };
     finish(ctx, dirfd, &path, how, Resolve::empty())
@@ -56,7 +56,7 @@ fn openat2(ctx: &mut Ctx, [fd, path, how, size, ..]: Args) -> Result<u64> {
         return Err(Errno::E2BIG);
     }
     let mut bytes = vec![0; size as usize];
-    ctx.memory().read(how, &mut bytes)?;
+    ctx.read(how, &mut bytes)?;
     if bytes[24..].iter().any(|b| *b != 0) {
         return Err(Errno::E2BIG);
     }
@@ -71,7 +71,7 @@ fn openat2(ctx: &mut Ctx, [fd, path, how, size, ..]: Args) -> Result<u64> {
     if resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT) {
         return Err(Errno::EINVAL);
     }
-    let path = ctx.memory().path(path)?;
+    let path = ctx.path(path)?;
     let how = OpenHow { flags, mode: umasked(ctx, mode as u32) };
     finish(ctx, fd as i32, &path, how, resolve)
 }

@@ -76,7 +76,7 @@ pub(super) const TABLE: &[Entry] = &[
         let (mut a, mut m) = (SetTime::Now, SetTime::Now);
         if at != 0 {
             let mut b = [0; 16];
-            ctx.memory().read(at, &mut b)?;
+            ctx.read(at, &mut b)?;
             let mut u = Unpacker(&b);
             a = SetTime::To(Timespec { sec: u.i64(), nsec: 0 });
             m = SetTime::To(Timespec { sec: u.i64(), nsec: 0 });
@@ -136,7 +136,7 @@ pub(super) const TABLE: &[Entry] = &[
 
 /// What a path in the guest's memory names; `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH` in `flags`.
 pub(super) fn find(ctx: &Ctx, dirfd: i32, path: u64, flags: i32) -> Result<Path> {
-    let path = if path == 0 && flags & PATH_EMPTY != 0 { Vec::new() } else { ctx.memory().path(path)? };
+    let path = if path == 0 && flags & PATH_EMPTY != 0 { Vec::new() } else { ctx.path(path)? };
     if path.is_empty() && flags & PATH_EMPTY != 0 {
         if dirfd == CWD {
             return Ok(ctx.fs.inner.lock().cwd.clone());
@@ -148,7 +148,7 @@ pub(super) fn find(ctx: &Ctx, dirfd: i32, path: u64, flags: i32) -> Result<Path>
 
 /// A path, and from where it is resolved.
 fn lookup(ctx: &Ctx, dirfd: i32, path: u64) -> Result<(crate::fs::Lookup, Vec<u8>)> {
-    let path = ctx.memory().path(path)?;
+    let path = ctx.path(path)?;
     let dirfd = if path.first() == Some(&b'/') { CWD } else { dirfd };
     Ok((ctx.lookup(dirfd)?, path))
 }
@@ -173,7 +173,7 @@ fn mknod(ctx: &mut Ctx, dirfd: i32, path: u64, mode: u64, dev: u64) -> Result<u6
 }
 
 fn symlink(ctx: &mut Ctx, target: u64, dirfd: i32, path: u64) -> Result<u64> {
-    let target = ctx.memory().path(target)?;
+    let target = ctx.path(target)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -207,7 +207,7 @@ fn readlink(ctx: &mut Ctx, dirfd: i32, path: u64, at: u64, len: u64) -> Result<u
     if len as i32 <= 0 {
         return Err(Errno::EINVAL);
     }
-    let bytes = ctx.memory().path(path)?;
+    let bytes = ctx.path(path)?;
     let path = if bytes.is_empty() {
         match ctx.any_file(dirfd as u64) {
             Ok(file) => file.path().clone(),
@@ -270,7 +270,7 @@ fn utimensat(ctx: &mut Ctx, [fd, path, times, flags, ..]: Args) -> Result<u64> {
     let (mut a, mut m) = (SetTime::Now, SetTime::Now);
     if times != 0 {
         let mut b = [0; 32];
-        ctx.memory().read(times, &mut b)?;
+        ctx.read(times, &mut b)?;
         let mut u = Unpacker(&b);
         let mut one = || {
             let t = Timespec { sec: u.i64(), nsec: u.i64() };
@@ -298,7 +298,7 @@ fn utimes(ctx: &mut Ctx, dirfd: i32, path: u64, at: u64) -> Result<u64> {
     let (mut a, mut m) = (SetTime::Now, SetTime::Now);
     if at != 0 {
         let mut b = [0; 32];
-        ctx.memory().read(at, &mut b)?;
+        ctx.read(at, &mut b)?;
         let mut u = Unpacker(&b);
         let mut one = || {
             let (sec, us) = (u.i64(), u.i64());
@@ -345,7 +345,7 @@ fn set_xattr(ctx: &mut Ctx, path: &Path, [_, name, at, size, flags, _]: Args) ->
         return Err(Errno::E2BIG);
     }
     let mut value = vec![0; size as usize];
-    ctx.memory().read(at, &mut value)?;
+    ctx.read(at, &mut value)?;
     path.check_writable()?;
     vfs::check_xattr(&ctx.creds(), path.inode(), &name, true)?;
     path.inode().set_xattr(&name, &value, flags as u32).map(|()| 0)

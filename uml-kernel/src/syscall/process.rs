@@ -52,7 +52,7 @@ fn clone3(ctx: &mut Ctx, [at, size, ..]: Args) -> Result<u64> {
         return Err(Errno::E2BIG);
     }
     let mut bytes = vec![0; size as usize];
-    ctx.memory().read(at, &mut bytes)?;
+    ctx.read(at, &mut bytes)?;
     if bytes.iter().skip(88).any(|b| *b != 0) {
         return Err(Errno::E2BIG);
     }

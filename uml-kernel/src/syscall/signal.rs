@@ -96,6 +96,7 @@ pub(super) const TABLE: &[Entry] = &[
         match ctx.restart {
             Some(Restart::Sleep(deadline, remainder)) => super::time::sleep(ctx, deadline, remainder),
             Some(Restart::Futex(addr, op, value, deadline)) => super::sync::restart(ctx, addr, op, value, deadline),
+            Some(Restart::Poll(fds, n, deadline)) => super::poll::poll_restarting(ctx, fds, n, deadline),
             None => Err(Errno::EINTR),
         }
     }),
@@ -135,7 +136,7 @@ fn sigaction(ctx: &mut Ctx, [signo, new, old, size, ..]: Args) -> Result<u64> {
     }
     let wanted = if new != 0 {
         let mut bytes = [0; 32];
-        ctx.memory().read(new, &mut bytes)?;
+        ctx.read(new, &mut bytes)?;
         let mut u = Unpacker(&bytes);
         let action = Action { handler: u.u64(), flags: u.u64(), restorer: u.u64(), mask: u.u64() & !UNSTOPPABLE };
         Some(action)
@@ -224,7 +225,7 @@ fn own_info(ctx: &Ctx, signo: i32, code: i32) -> SigInfo {
 
 fn read_info(ctx: &Ctx, at: u64, signo: i32) -> Result<SigInfo> {
     let mut bytes = [0; 128];
-    ctx.memory().read(at, &mut bytes)?;
+    ctx.read(at, &mut bytes)?;
     let mut info = SigInfo::from_bytes(&bytes);
     info.signo = signo;
     Ok(info)
@@ -316,7 +317,7 @@ fn sigaltstack(ctx: &mut Ctx, [new, old, ..]: Args) -> Result<u64> {
     let mut wanted = None;
     if new != 0 {
         let mut bytes = [0; 24];
-        ctx.memory().read(new, &mut bytes)?;
+        ctx.read(new, &mut bytes)?;
         let mut u = Unpacker(&bytes);
         let (addr, f, _, len) = (u.u64(), u.i32(), u.u32(), u.u64());
         if on {

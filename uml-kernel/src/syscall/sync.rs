@@ -53,7 +53,7 @@ pub(super) const TABLE: &[Entry] = &[
     partial(libc::SYS_sched_setaffinity, "sched_setaffinity", "tasks run on any vCPU", |ctx, [pid, len, at, ..]| {
         task(ctx, pid)?;
         let mut mask = vec![0; (len as usize).min(128)];
-        ctx.memory().read(at, &mut mask)?;
+        ctx.read(at, &mut mask)?;
         let any = (0..sched::cpus()).any(|n| mask.get(n / 8).is_some_and(|b| b >> (n % 8) & 1 != 0));
         if any { Ok(0) } else { Err(Errno::EINVAL) }
     }),
@@ -118,7 +118,7 @@ fn task(ctx: &Ctx, pid: u64) -> Result<()> {
 /// A timespec in the guest's memory; EINVAL if it is none.
 pub(super) fn timespec(ctx: &Ctx, at: u64) -> Result<Timespec> {
     let mut bytes = [0; 16];
-    ctx.memory().read(at, &mut bytes)?;
+    ctx.read(at, &mut bytes)?;
     let mut u = crate::mm::Unpacker(&bytes);
     let t = Timespec { sec: u.i64(), nsec: u.i64() };
     if t.sec < 0 || !(0..1_000_000_000).contains(&t.nsec) { Err(Errno::EINVAL) } else { Ok(t) }

@@ -199,7 +199,7 @@ fn setitimer(ctx: &mut Ctx, [which, new, old, ..]: Args) -> Result<u64> {
     let (mut value, mut interval) = (0, 0);
     if new != 0 {
         let mut bytes = [0; 32];
-        ctx.memory().read(new, &mut bytes)?;
+        ctx.read(new, &mut bytes)?;
         let mut u = Unpacker(&bytes);
         let mut tv = || -> Result<u64> {
             let (s, us) = (u.i64(), u.i64());
@@ -230,7 +230,7 @@ fn timer_create(ctx: &mut Ctx, [clock, event, id_at, ..]: Args) -> Result<u64> {
     let (mut signo, mut value, mut thread, mut default_value) = (libc::SIGALRM, 0, None, true);
     if event != 0 {
         let mut bytes = [0; 64];
-        ctx.memory().read(event, &mut bytes)?;
+        ctx.read(event, &mut bytes)?;
         let mut u = Unpacker(&bytes);
         value = u.u64();
         signo = u.i32();

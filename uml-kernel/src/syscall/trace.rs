@@ -26,7 +26,7 @@ pub(super) fn enter(ctx: &Ctx, entry: &Entry, args: &Args) {
     let shown: Vec<String> = args
         .iter()
         .enumerate()
-        .map(|(n, a)| match ctx.memory().path(*a) {
+        .map(|(n, a)| match ctx.path(*a) {
             Ok(p) if Some(n) == path => format!("{:?}", String::from_utf8_lossy(&p)),
             _ if *a < 4096 => a.to_string(),
             _ if *a > u64::MAX - 4096 => (*a as i64).to_string(),

@@ -16,6 +16,8 @@ use std::sync::atomic::Ordering;
 pub enum Restart {
     /// Sleep until this time of the monotonic clock; remainder to this address.
     Sleep(u64, u64),
+    /// poll(2) with this deadline.
+    Poll(u64, u64, Option<u64>),
     /// futex wait with this deadline.
     Futex(u64, u32, u32, Option<u64>),
 }
@@ -87,6 +89,25 @@ impl Ctx {
     pub fn find(&self, dirfd: i32, path: &[u8], follow: bool) -> Result<Path> {
         let dirfd = if path.first() == Some(&b'/') { libc::AT_FDCWD } else { dirfd };
         self.lookup(dirfd)?.find(path, follow)
+    }
+
+    /// Reads guest memory: what came with the trap, or else by the host.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<()> {
+        let here = self.stub.prefetched(address);
+        if here.len() >= into.len() {
+            into.copy_from_slice(&here[..into.len()]);
+            return Ok(());
+        }
+        self.memory().read(address, into)
+    }
+
+    /// Reads a path.
+    pub fn path(&self, address: u64) -> Result<Vec<u8>> {
+        let here = self.stub.prefetched(address);
+        match here.iter().position(|b| *b == 0) {
+            Some(end) => Ok(here[..end].to_vec()),
+            None => self.memory().path(address),
+        }
     }
 
     /// Copies a small result to the guest: together with the return to it, where that can be foreseen to work.
@@ -290,11 +311,61 @@ impl Ctx {
             (libc::SYS_getgid, creds.gid.into()),
             (libc::SYS_getegid, creds.egid.into()),
         ];
+        for (register, calls) in READ_AHEAD {
+            for nr in *calls {
+                self.stub.read_ahead(*nr as usize, *register);
+            }
+        }
         for (n, (nr, value)) in answers.into_iter().enumerate() {
             self.stub.answer(nr as usize, n as u8 + 1, Some(value));
         }
     }
 }
+
+/// Calls whose first (5) or second (4) argument points to something short that is always read.
+const READ_AHEAD: &[(u8, &[i64])] = &[
+    (
+        5,
+        &[
+            libc::SYS_open,
+            libc::SYS_stat,
+            libc::SYS_lstat,
+            libc::SYS_access,
+            libc::SYS_execve,
+            libc::SYS_readlink,
+            libc::SYS_unlink,
+            libc::SYS_rmdir,
+            libc::SYS_mkdir,
+            libc::SYS_chdir,
+            libc::SYS_chmod,
+            libc::SYS_rename,
+            libc::SYS_statfs,
+            libc::SYS_poll,
+            libc::SYS_nanosleep,
+        ],
+    ),
+    (
+        4,
+        &[
+            libc::SYS_openat,
+            libc::SYS_newfstatat,
+            libc::SYS_faccessat,
+            libc::SYS_faccessat2,
+            libc::SYS_readlinkat,
+            libc::SYS_unlinkat,
+            libc::SYS_mkdirat,
+            libc::SYS_statx,
+            libc::SYS_write,
+            libc::SYS_pwrite64,
+            libc::SYS_writev,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_fchownat,
+            libc::SYS_fchmodat,
+            libc::SYS_utimensat,
+        ],
+    ),
+];
 
 /// The answer slot of getppid, which changes when the parent ends.
 pub const PPID_SLOT: u8 = 3;

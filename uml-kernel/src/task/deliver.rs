@@ -166,8 +166,8 @@ fn push_frame(ctx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
     }
     let frame = frame.u64(fp_at).pad(8 + 296).u64(old_mask).bytes(&info.to_bytes());
     let memory = ctx.memory();
-    memory.write(fp_at, &fpstate)?;
-    memory.write(frame_at, &frame.0)?;
+    let all = frame.pad((fp_at - frame_at) as usize).bytes(&fpstate);
+    memory.write(frame_at, &all.0)?;
     if flags & SS_AUTODISARM != 0 {
         ctx.task.inner.lock().altstack = (0, 0, SS_DISABLE);
     }
@@ -190,10 +190,14 @@ fn push_frame(ctx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
 /// rt_sigreturn(2): everything back as the frame has it.
 pub fn sigreturn(ctx: &mut Ctx) -> Result<()> {
     let uc_at = ctx.regs.rsp;
-    let mut bytes = [0; 304];
+    // The frame and the extended registers above it, as a rule, in one go.
+    let mut bytes = [0; 304 + 128 + 4096];
     let memory = ctx.memory();
-    memory.read(uc_at, &mut bytes)?;
-    let mut u = Unpacker(&bytes);
+    let got = memory.read_some(uc_at, &mut bytes)?;
+    if got < 304 {
+        return Err(Errno::EFAULT);
+    }
+    let mut u = Unpacker(&bytes[..304]);
     u.u64();
     u.u64();
     let (stack, ss_flags, _, size) = (u.u64(), u.i32(), u.u32(), u.u64());
@@ -209,10 +213,11 @@ pub fn sigreturn(ctx: &mut Ctx) -> Result<()> {
     if regs.rip >= TASK_SIZE {
         return Err(Errno::EFAULT);
     }
-    let state = if fp_at == 0 { Vec::new() } else { read_fpstate(&memory, fp_at)? };
     let platform = &kernel().platform;
-    let template = ctx.stub.fpstate(platform)?;
-    let state = if state.len() == template.len() { state } else { Vec::new() };
+    let near = bytes[..got].get(fp_at.wrapping_sub(uc_at) as usize..).unwrap_or_default();
+    let state = if fp_at == 0 { Vec::new() } else { read_fpstate(&memory, fp_at, near)? };
+    // Of another size than this CPU's: the host would refuse it.
+    let state = if state.len() == platform.xstate().size + 4 || state.len() == 512 { state } else { Vec::new() };
     ctx.regs = regs;
     ctx.stub.restore_all(&regs, (!state.is_empty()).then_some(&state), platform)?;
     ctx.task.blocked.store(mask & !UNSTOPPABLE, Ordering::SeqCst);
@@ -226,14 +231,21 @@ pub fn sigreturn(ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-fn read_fpstate(memory: &crate::mm::UserMemory, at: u64) -> Result<Vec<u8>> {
+/// The extended registers at `at`, of which `near` has the beginning if it was read already.
+fn read_fpstate(memory: &crate::mm::UserMemory, at: u64, near: &[u8]) -> Result<Vec<u8>> {
     use x86_64::frame::{MAGIC1, SW_BYTES};
     let mut head = [0; 512];
-    memory.read(at, &mut head)?;
+    match near.get(..512) {
+        Some(bytes) => head.copy_from_slice(bytes),
+        None => memory.read(at, &mut head)?,
+    }
     let word = |n: usize| u32::from_le_bytes(head[n..n + 4].try_into().unwrap_or_default());
     let size = if word(SW_BYTES) == MAGIC1 { word(SW_BYTES + 4) as usize } else { 512 };
     if !(512..=16384).contains(&size) {
         return Err(Errno::EFAULT);
+    }
+    if let Some(all) = near.get(..size) {
+        return Ok(all.to_vec());
     }
     let mut all = vec![0; size];
     memory.read(at, &mut all)?;

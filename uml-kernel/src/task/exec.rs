@@ -348,7 +348,7 @@ pub fn exec(ctx: &mut Ctx, mut request: Request) -> Result<()> {
     }
     let old = std::mem::replace(&mut ctx.stub, stub);
     old.retire();
-    ctx.mm = mm.clone();
+    drop(std::mem::replace(&mut ctx.mm, mm.clone()));
     ctx.regs = regs;
     (ctx.fs_base, ctx.gs_base, ctx.orig_rax, ctx.restart) = (0, 0, None, None);
     // A table shared with others is not theirs to lose (CLONE_FILES).
@@ -377,10 +377,12 @@ fn become_program(task: &Arc<Task>, ctx: &Ctx, loaded: &Loaded, mm: Arc<Mm>, nam
     let mut inner = task.inner.lock();
     inner.comm = base[..base.len().min(15)].to_vec();
     inner.creds = creds;
-    inner.mm = Some(mm);
-    inner.files = Some(ctx.files.clone());
+    // What they replace is dropped without the lock: a file's end may call into anything.
+    let old_mm = inner.mm.replace(mm);
+    let old_files = inner.files.replace(ctx.files.clone());
     (inner.clear_child_tid, inner.robust_list, inner.altstack) = (0, 0, (0, 0, 2));
     drop(inner);
+    drop((old_mm, old_files));
     *task.kicker.lock() = Some(ctx.stub.kicker());
     if let Some(entry) = kernel().table.lock().processes.get_mut(&task.process.pid) {
         entry.uid = uid;

@@ -123,12 +123,20 @@ impl Expire for PosixDue {
             Some(thread) => {
                 if let Some(task) = thread.upgrade() {
                     let waits = task.pending.lock().set() & super::signal::bit(signo) != 0;
-                    if waits { drop(overrun.fetch_add(1, Ordering::Relaxed)) } else { send::to_task(&task, info) }
+                    if waits {
+                        overrun.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        send::to_task(&task, info);
+                    }
                 }
             }
             None => {
                 let waits = process.shared.lock().set() & super::signal::bit(signo) != 0;
-                if waits { drop(overrun.fetch_add(1, Ordering::Relaxed)) } else { send::to_process(&process, info) }
+                if waits {
+                    overrun.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    send::to_process(&process, info);
+                }
             }
         }
     }
