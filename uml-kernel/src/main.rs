@@ -25,6 +25,13 @@ struct Run {
     /// Host directory that is the guest's root, read-only.
     #[arg(long, default_value = "/")]
     root: PathBuf,
+    /// Host directory that keeps what the guest changes, as an overlay's upper directory; a second run goes on there.
+    /// Without it, changes are in memory and gone at the end.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Let one host directory through: what the guest writes there, it writes on the host. May be given several times.
+    #[arg(long, value_name = "PATH")]
+    write: Vec<PathBuf>,
     /// Trace system calls: all, or those of the families named.
     #[arg(long, value_name = "FAMILY", num_args = 0..=1, default_missing_value = "all", require_equals = true)]
     strace: Option<String>,
@@ -51,7 +58,7 @@ fn size(text: &str) -> Option<u64> {
 fn main() -> ExitCode {
     let Cli { command: Command::Run(run) } = Cli::parse();
     let mut options =
-        RunOptions { root: run.root, mem: 2 << 30, ncpus: 1, command: Vec::new(), strace: run.strace, log: run.log };
+        RunOptions { root: run.root, keep: run.keep, write: run.write, mem: 2 << 30, ncpus: 1, command: Vec::new(), strace: run.strace, log: run.log };
     let mut words = run.words.into_iter().peekable();
     while let Some(word) = words.peek().and_then(|w| w.to_str()) {
         match word.split_once('=') {

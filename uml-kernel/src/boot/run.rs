@@ -1,7 +1,8 @@
 //! `uml-kernel run`: one command, on a host directory.
 
 use crate::base::{Errno, Mutex, Rank, sched};
-use crate::fs::{Creds, Dentry, FdTable, File, Lookup, Mount, MountFlags, Namespace, OpenFlags, Resolve};
+use crate::fs::stream::{HostStream, StreamFile};
+use crate::fs::{Creds, FdTable, File, Lookup, Namespace, OpenFlags, Resolve};
 use crate::platform::{Platform, sys};
 use crate::task::process::{self, TaskInner};
 use crate::task::{Ctx, FsContext, FsInner, Kernel, Options, Process, Task, exec, fork, kernel};
@@ -17,6 +18,10 @@ pub struct RunOptions {
     pub root: PathBuf,
     /// Memory limit in bytes.
     pub mem: u64,
+    /// Host directory that keeps what the guest changes; in memory without one.
+    pub keep: Option<PathBuf>,
+    /// Host directories that the guest may write to.
+    pub write: Vec<PathBuf>,
     /// vCPUs.
     pub ncpus: usize,
     /// Command and arguments.
@@ -46,9 +51,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
     let cmdline = format!("mem={} ncpus={}", options.mem, options.ncpus);
     let kernel = Kernel::start(platform.clone(), Options { strace: options.strace.clone(), cmdline });
     kernel.usage.set_limit(options.mem);
-    let fs = crate::fs::minihost::open(&options.root).with_context(|| format!("cannot open {}", options.root.display()))?;
-    let root = Mount::new(fs.clone(), Dentry::root(b"/", fs.root()), "root", MountFlags::empty());
-    let ns = Namespace::new(root);
+    let ns = super::tree::build(&options)?;
     make_init(options.mem)?;
     let first = first_task(&options, ns)?;
     let _ = kernel.first.set(first.task.process.pid);
@@ -118,8 +121,10 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
             _ => std::io::stderr().as_fd().try_clone_to_owned(),
         };
         let Ok(host) = host else { continue };
-        let path = crate::fs::anon::path("pipe:[1]", 0o010_600);
-        files.add(File::new(Arc::new(crate::fs::minihost::HostStream(host)), path, OpenFlags::RDWR), false)?;
+        let kind = if rustix::termios::isatty(&host) { crate::fs::kind::CHR } else { crate::fs::kind::FIFO };
+        let path = crate::fs::anon::path_of("pipe", kind | 0o600);
+        let ops = Arc::new(StreamFile(HostStream::new(host)?));
+        files.add(File::new(ops, path, OpenFlags::RDWR), false)?;
     }
     let umask = 0o022;
     let fs = Arc::new(FsContext { inner: Mutex::new(Rank::Files, FsInner { ns, root: lookup.root, cwd, umask }) });

@@ -6,14 +6,17 @@ mod dentry;
 pub mod dirfile;
 mod fdtable;
 mod file;
+pub mod hostfs;
 mod inode;
 pub mod locks;
-pub mod minihost;
 mod mount;
 mod namei;
+pub mod overlay;
 pub mod pipe;
 pub mod poll;
 pub mod special;
+pub mod stream;
+pub mod tmpfs;
 pub mod vfs;
 
 pub use cred::{ALL_CAPS, Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};

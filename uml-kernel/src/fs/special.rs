@@ -14,6 +14,8 @@ pub(super) fn open_device(path: Path, attr: Attr, flags: OpenFlags) -> Result<Ar
     match (super::major(attr.rdev), super::minor(attr.rdev)) {
         (1, 3) => Ok(File::new(Arc::new(Null), path, flags)),
         (1, 5) => Ok(File::new(Arc::new(Zero), path, flags)),
+        (1, 7) => Ok(File::new(Arc::new(Full), path, flags)),
+        (1, 8 | 9) => Ok(File::new(Arc::new(Random), path, flags)),
         _ => Err(Errno::ENXIO),
     }
 }
@@ -27,6 +29,19 @@ struct Zero;
 impl super::FileOps for Zero {
     fn as_any(&self) -> &dyn std::any::Any { self }
     fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> { into.fill(0); Ok(into.len()) }
+    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> { Ok(from.len()) }
+}
+
+struct Full;
+impl super::FileOps for Full {
+    fn as_any(&self) -> &dyn std::any::Any { self }
+    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> { into.fill(0); Ok(into.len()) }
+    fn write(&self, _: &File, _: &[u8], _: u64) -> Result<usize> { Err(Errno::ENOSPC) }
+}
+struct Random;
+impl super::FileOps for Random {
+    fn as_any(&self) -> &dyn std::any::Any { self }
+    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> { Ok(rustix::rand::getrandom(into, rustix::rand::GetRandomFlags::empty())?) }
     fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> { Ok(from.len()) }
 }
 
@@ -45,6 +60,38 @@ pub fn seals(_file: &File, _add: Option<u32>) -> Result<u64> {
 }
 
 /// A file system by its type, for mount(2).
-pub fn make_fs(_kind: &[u8], _options: &[u8]) -> Result<Arc<dyn super::FileSystem>> {
-    Err(Errno::ENODEV)
+pub fn make_fs(kind: &[u8], options: &[u8]) -> Result<Arc<dyn super::FileSystem>> {
+    match kind {
+        b"tmpfs" | b"ramfs" | b"devtmpfs" => {
+            let name = if kind == b"ramfs" { "ramfs" } else { "tmpfs" };
+            let (mut size, mut mode, mut uid, mut gid) = (1 << 30, 0o1777, 0, 0);
+            for option in String::from_utf8_lossy(options).split(',').filter(|o| !o.is_empty()) {
+                let (key, value) = option.split_once('=').unwrap_or((option, ""));
+                let number = || value.parse::<u32>().map_err(|_| Errno::EINVAL);
+                match key {
+                    "size" => size = parse_size(value).ok_or(Errno::EINVAL)?,
+                    "mode" => mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)?,
+                    "uid" => uid = number()?,
+                    "gid" => gid = number()?,
+                    "nr_inodes" | "nr_blocks" | "huge" | "inode64" | "inode32" | "noswap" => {}
+                    _ => return Err(Errno::EINVAL),
+                }
+            }
+            Ok(super::tmpfs::TmpFs::new(name, size, mode, uid, gid))
+        }
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "" => Some(number),
+        "k" | "K" => number.checked_mul(1 << 10),
+        "m" | "M" => number.checked_mul(1 << 20),
+        "g" | "G" => number.checked_mul(1 << 30),
+        "%" => Some((2 << 30) / 100 * number.min(100)),
+        _ => None,
+    }
 }
