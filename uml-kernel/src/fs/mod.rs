@@ -1,11 +1,15 @@
 //! The virtual file system, and the file systems.
 
+pub mod anon;
 pub mod cred;
 mod dentry;
 mod file;
 mod inode;
 mod mount;
 mod namei;
+pub mod pipe;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use cred::{Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};
 pub use dentry::Dentry;
