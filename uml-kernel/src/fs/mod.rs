@@ -3,13 +3,16 @@
 pub mod anon;
 pub mod cred;
 mod dentry;
+pub mod eventfd;
 mod file;
 mod inode;
 mod mount;
 mod namei;
 pub mod pipe;
+pub mod poll;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timerfd;
 
 pub use cred::{Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};
 pub use dentry::Dentry;
