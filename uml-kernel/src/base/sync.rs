@@ -34,6 +34,8 @@ pub enum Rank {
     Signal,
     /// Timers.
     Timer,
+    /// Ready lists, which those who wake others add to.
+    Ready,
     /// Wait queues.
     Wait,
     /// Run queues.

@@ -4,7 +4,7 @@ use super::fiber::{self, Fiber};
 use super::sync::{Mutex, Rank};
 use super::time::{Instant, now};
 use super::timer::{self, Expire};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 bitflags::bitflags! {
@@ -43,8 +43,13 @@ impl Events {
 
 /// What is told that something has happened.
 pub trait Wake: Send + Sync {
-    /// Something of `events` has happened. Called with the queue locked: it must not wait, nor touch a queue.
+    /// Something of `events` has happened. Called without the queue's lock, so it may wake other queues, but must not wait. It may
+    /// come once more after the place in the queue was given back.
     fn wake(&self, events: Events);
+    /// False once it no longer cares: its places in queues are dropped then, without being given back one by one.
+    fn alive(&self) -> bool {
+        true
+    }
 }
 
 impl Wake for FiberWaker {
@@ -65,8 +70,7 @@ struct Entry {
     id: u64,
     events: Events,
     exclusive: bool,
-    /// Who has let go of it waits no longer.
-    wake: Weak<dyn Wake>,
+    wake: Arc<dyn Wake>,
 }
 
 /// Those who wait for something.
@@ -127,14 +131,14 @@ impl WaitQueue {
     }
 
     /// Adds someone to tell about `events`. An exclusive one is told alone, and then it is another's turn.
-    /// The queue does not keep `wake` alive: dropping it is another way to leave.
-    pub fn add(&self, wake: &Arc<dyn Wake>, events: Events, exclusive: bool) -> Place {
+    pub fn add(&self, wake: Arc<dyn Wake>, events: Events, exclusive: bool) -> Place {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let mut entries = self.entries.lock();
-        if entries.len() >= 16 && entries.len().is_power_of_two() {
-            entries.retain(|e| e.wake.strong_count() > 0);
+        // The dead are swept out whenever the list would grow, so there are never more of them than of the living and a few.
+        if entries.len() == entries.capacity() {
+            entries.retain(|e| e.wake.alive());
         }
-        entries.push(Entry { id, events, exclusive, wake: Arc::downgrade(wake) });
+        entries.push(Entry { id, events, exclusive, wake });
         Place(id)
     }
 
@@ -150,19 +154,28 @@ impl WaitQueue {
             return;
         }
         let mut turn = None;
+        // Told after the lock is released: an epoll passes the news on to its own queue. Few wait on one queue, mostly.
+        let mut few: [Option<Arc<dyn Wake>>; 4] = [const { None }; 4];
+        let mut many = Vec::new();
+        let mut told = 0;
         let mut dead = false;
         for (n, entry) in entries.iter().enumerate() {
             if entry.events.intersects(events) {
-                if entry.exclusive && entry.wake.strong_count() > 0 {
+                if !entry.wake.alive() {
+                    dead = true;
+                    continue;
+                }
+                if entry.exclusive {
                     if turn.is_some() {
                         continue;
                     }
                     turn = Some(n);
                 }
-                match entry.wake.upgrade() {
-                    Some(wake) => wake.wake(events),
-                    None => dead = true,
+                match few.get_mut(told) {
+                    Some(slot) => *slot = Some(entry.wake.clone()),
+                    None => many.push(entry.wake.clone()),
                 }
+                told += 1;
             }
         }
         if let Some(n) = turn {
@@ -170,7 +183,11 @@ impl WaitQueue {
             entries.push(entry);
         }
         if dead {
-            entries.retain(|e| e.wake.strong_count() > 0);
+            entries.retain(|e| e.wake.alive());
+        }
+        drop(entries);
+        for wake in few.into_iter().flatten().chain(many) {
+            wake.wake(events);
         }
     }
 
@@ -205,13 +222,13 @@ pub fn wait_any<T>(
     if let Some(value) = condition() {
         return Ok(value);
     }
-    let waiter = Waiter::new();
-    let places: Vec<_> = queues.iter().map(|(queue, events)| waiter.add(queue, *events)).collect();
+    let mut waiter = Waiter::new();
+    for (queue, events) in queues {
+        waiter.add(queue, *events);
+    }
     let result = waiter.wait(how, condition);
-    for ((queue, _), place) in queues.iter().zip(places) {
-        if let Some(place) = place {
-            queue.remove(place);
-        }
+    for ((queue, _), place) in queues.iter().zip(waiter.places) {
+        queue.remove(place);
     }
     result
 }
@@ -219,8 +236,7 @@ pub fn wait_any<T>(
 /// A fiber that waits on queues it collects one after the other, as poll(2) does.
 pub struct Waiter {
     fiber: Option<Arc<Fiber>>,
-    /// What queues tell; it leaves them all when it is dropped.
-    waker: Option<Arc<dyn Wake>>,
+    places: Vec<Place>,
 }
 
 impl std::fmt::Debug for Waiter {
@@ -238,14 +254,15 @@ impl Default for Waiter {
 impl Waiter {
     /// For the fiber that runs.
     pub fn new() -> Waiter {
-        let fiber = fiber::current();
-        let waker = fiber.clone().map(|f| Arc::new(FiberWaker(f)) as Arc<dyn Wake>);
-        Waiter { fiber, waker }
+        Waiter { fiber: fiber::current(), places: Vec::new() }
     }
 
-    /// Queues up, until the waiter is dropped or the place taken back.
-    pub fn add(&self, queue: &WaitQueue, events: Events) -> Option<Place> {
-        Some(queue.add(self.waker.as_ref()?, events, false))
+    /// Queues up. The caller takes the place back when the wait is over.
+    pub fn add(&mut self, queue: &WaitQueue, events: Events) -> Option<Place> {
+        let fiber = self.fiber.clone()?;
+        let place = queue.add(Arc::new(FiberWaker(fiber)), events, false);
+        self.places.push(place);
+        Some(place)
     }
 
     /// Waits until `condition` gives something.

@@ -1,6 +1,7 @@
 //! `uml-kernel run`: one command, on a host directory.
 
 use crate::base::{Errno, Mutex, Rank, sched};
+use crate::fs::anon::{self, AnonKind};
 use crate::fs::stream::{HostStream, StreamFile};
 use crate::fs::{Creds, FdTable, File, Lookup, Namespace, OpenFlags, Resolve};
 use crate::platform::{Platform, sys};
@@ -122,7 +123,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
         };
         let Ok(host) = host else { continue };
         let kind = if rustix::termios::isatty(&host) { crate::fs::kind::CHR } else { crate::fs::kind::FIFO };
-        let path = crate::fs::anon::path_of("pipe", kind | 0o600);
+        let path = anon::new_path(AnonKind::Pipe, kind | 0o600, uid, gid);
         let ops = Arc::new(StreamFile(HostStream::new(host)?));
         files.add(File::new(ops, path, OpenFlags::RDWR), false)?;
     }

@@ -1,94 +1,181 @@
-//! Nodes without a place in the tree: what pipes, sockets, epolls and the like are files of.
+//! Nodes without a place in any tree: pipes, sockets, and the files of `eventfd` and its kind.
+//!
+//! Each kind has an internal file system and one mount of it, as Linux's pipefs, sockfs and anon_inodefs; a node's dentry is a root of its
+//! own whose name is what /proc/PID/fd shows.
 
-use super::{Attr, Dentry, FileSystem, Inode, Mount, MountFlags, Path, SetAttr, StatFs, anonymous_dev};
-use crate::base::{Mutex, Rank, Result, time};
+use super::{
+    Anchor, Attr, Dentry, File, FileOps, FileSystem, Inode, Mount, MountFlags, OpenFlags, Path, SetAttr, StatFs,
+    anonymous_dev, kind,
+};
+use crate::base::{Errno, Mutex, Rank, Result, time};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// Which internal file system a node belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnonKind {
+    /// Pipes.
+    Pipe,
+    /// Sockets.
+    Socket,
+    /// Everything else; they all share one inode.
+    Other,
+}
+
 struct AnonFs {
+    kind: AnonKind,
     dev: u64,
+    root: OnceLock<Arc<AnonInode>>,
 }
 
 impl FileSystem for AnonFs {
     fn name(&self) -> &'static str {
-        "anon_inodefs"
+        match self.kind {
+            AnonKind::Pipe => "pipefs",
+            AnonKind::Socket => "sockfs",
+            AnonKind::Other => "anon_inodefs",
+        }
     }
     fn root(&self) -> Arc<dyn Inode> {
-        Arc::new(AnonInode::new(0o600))
+        self.root.get_or_init(|| AnonInode::make(self.kind, kind::DIR | 0o555, 0, 0)).clone()
     }
     fn dev(&self) -> u64 {
         self.dev
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs { magic: 0x0904_1934, bsize: 4096, namelen: 255, ..StatFs::default() })
+        // linux/magic.h
+        let magic = match self.kind {
+            AnonKind::Pipe => 0x5049_5045,
+            AnonKind::Socket => 0x534f_434b,
+            AnonKind::Other => 0x0904_1934,
+        };
+        Ok(StatFs { magic, bsize: 4096, namelen: 255, ..StatFs::default() })
     }
 }
 
-fn fs() -> &'static Arc<AnonFs> {
-    static FS: OnceLock<Arc<AnonFs>> = OnceLock::new();
-    FS.get_or_init(|| Arc::new(AnonFs { dev: anonymous_dev() }))
+struct Instance {
+    fs: Arc<AnonFs>,
+    mount: Arc<Mount>,
 }
 
-struct AnonInode {
+fn instance(kind: AnonKind) -> &'static Instance {
+    static PIPE: OnceLock<Instance> = OnceLock::new();
+    static SOCKET: OnceLock<Instance> = OnceLock::new();
+    static OTHER: OnceLock<Instance> = OnceLock::new();
+    let slot = match kind {
+        AnonKind::Pipe => &PIPE,
+        AnonKind::Socket => &SOCKET,
+        AnonKind::Other => &OTHER,
+    };
+    slot.get_or_init(|| {
+        let fs = Arc::new(AnonFs { kind, dev: anonymous_dev(), root: OnceLock::new() });
+        // Not the root inode: that would ask for this instance again.
+        let inode = AnonInode::make(kind, kind::DIR | 0o555, 0, 0);
+        let root = Dentry::root(b"/", inode);
+        let mount = Mount::new(fs.clone(), root, fs.name(), MountFlags::KERNMOUNT);
+        Instance { fs, mount }
+    })
+}
+
+/// A node without a place.
+#[derive(Debug)]
+pub struct AnonInode {
+    kind: AnonKind,
+    ino: u64,
     attr: Mutex<Attr>,
+    anchor: Anchor,
 }
 
 impl AnonInode {
-    fn new(mode: u32) -> AnonInode {
+    fn make(kind: AnonKind, mode: u32, uid: u32, gid: u32) -> Arc<AnonInode> {
         static NEXT: AtomicU64 = AtomicU64::new(1000);
+        let ino = NEXT.fetch_add(1, Ordering::Relaxed);
         let now = time::real();
         let attr = Attr {
-            dev: fs_dev(),
-            ino: NEXT.fetch_add(1, Ordering::Relaxed),
+            ino,
             mode,
             nlink: 1,
+            uid,
+            gid,
             blksize: 4096,
             atime: now,
             mtime: now,
             ctime: now,
             ..Attr::default()
         };
-        AnonInode { attr: Mutex::new(Rank::Inode, attr) }
+        Arc::new(AnonInode { kind, ino, attr: Mutex::new(Rank::Leaf, attr), anchor: Anchor::default() })
     }
-}
 
-fn fs_dev() -> u64 {
-    static DEV: OnceLock<u64> = OnceLock::new();
-    *DEV.get_or_init(anonymous_dev)
+    /// Its number.
+    pub fn ino(&self) -> u64 {
+        self.ino
+    }
 }
 
 impl Inode for AnonInode {
     fn attr(&self) -> Result<Attr> {
-        Ok(*self.attr.lock())
+        let mut attr = *self.attr.lock();
+        attr.dev = instance(self.kind).fs.dev;
+        Ok(attr)
     }
     fn file_system(&self) -> Arc<dyn FileSystem> {
-        fs().clone()
+        instance(self.kind).fs.clone()
     }
     fn as_any(&self) -> &dyn Any {
         self
     }
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        if self.kind == AnonKind::Other {
+            return Err(Errno::EOPNOTSUPP);
+        }
         let mut attr = self.attr.lock();
         if let Some(mode) = change.mode {
-            attr.mode = attr.mode & super::kind::MASK | mode;
+            attr.mode = attr.mode & kind::MASK | mode & 0o7777;
         }
         attr.uid = change.uid.unwrap_or(attr.uid);
         attr.gid = change.gid.unwrap_or(attr.gid);
+        attr.atime = change.atime.unwrap_or(attr.atime);
+        attr.mtime = change.mtime.unwrap_or(attr.mtime);
+        attr.ctime = time::real();
         Ok(())
+    }
+    fn anchor(&self) -> Option<&Anchor> {
+        Some(&self.anchor)
     }
 }
 
-/// A path that leads to a fresh node and to nothing else; `name` is what /proc/PID/fd shows.
-pub fn path(name: &str, mode: u32) -> Path {
-    let dentry = Dentry::root(name.as_bytes(), Arc::new(AnonInode::new(mode)));
-    Path { mount: Mount::new(fs().clone(), dentry.clone(), "none", MountFlags::empty()), dentry }
+/// A path to a new pipe's or socket's inode, named `pipe:[INO]` or `socket:[INO]`; `mode` with its type.
+pub fn new_path(kind: AnonKind, mode: u32, uid: u32, gid: u32) -> Path {
+    let inode = AnonInode::make(kind, mode, uid, gid);
+    let what = if kind == AnonKind::Pipe { "pipe" } else { "socket" };
+    let name = format!("{what}:[{}]", inode.ino);
+    Path { mount: instance(kind).mount.clone(), dentry: Dentry::root(name.as_bytes(), inode) }
 }
 
-/// As [`path`], with the node's number in the name: `pipe:[1234]`.
-pub fn path_of(what: &str, mode: u32) -> Path {
-    let inode = AnonInode::new(mode);
-    let number = inode.attr.lock().ino;
-    let dentry = Dentry::root(format!("{what}:[{number}]").as_bytes(), Arc::new(inode));
-    Path { mount: Mount::new(fs().clone(), dentry.clone(), "none", MountFlags::empty()), dentry }
+/// A file that is neither: named `anon_inode:WHAT`, where `what` has brackets as Linux has them (`[eventpoll]`, but `inotify`).
+pub fn new_file(what: &str, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<File> {
+    static SHARED: OnceLock<Arc<AnonInode>> = OnceLock::new();
+    let inode = SHARED.get_or_init(|| AnonInode::make(AnonKind::Other, 0o600, 0, 0)).clone();
+    let name = format!("anon_inode:{what}");
+    let dentry = Dentry::root(name.as_bytes(), inode);
+    File::new(ops, Path { mount: instance(AnonKind::Other).mount.clone(), dentry }, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers() {
+        let a = new_path(AnonKind::Pipe, kind::FIFO | 0o600, 5, 6);
+        let b = new_path(AnonKind::Socket, kind::SOCK | 0o777, 0, 0);
+        let attr = a.inode().attr().unwrap();
+        assert_eq!((attr.kind(), attr.uid, attr.gid), (kind::FIFO, 5, 6));
+        assert_ne!(attr.dev, b.inode().attr().unwrap().dev);
+        assert_eq!(a.text(&b), Some(format!("pipe:[{}]", attr.ino).into_bytes()));
+        assert_eq!(a.inode().file_system().name(), "pipefs");
+        a.inode().set_attr(&SetAttr { mode: Some(0o640), ..SetAttr::default() }).unwrap();
+        assert_eq!(a.inode().attr().unwrap().mode, kind::FIFO | 0o640);
+    }
 }

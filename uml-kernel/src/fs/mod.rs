@@ -4,6 +4,7 @@ pub mod anon;
 pub mod cred;
 mod dentry;
 pub mod dirfile;
+pub mod eventfd;
 mod fdtable;
 mod file;
 pub mod hostfs;
@@ -16,6 +17,9 @@ pub mod pipe;
 pub mod poll;
 pub mod special;
 pub mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod timerfd;
 pub mod tmpfs;
 pub mod vfs;
 

@@ -47,10 +47,13 @@ impl super::FileOps for Random {
 
 /// F_SETPIPE_SZ and F_GETPIPE_SZ.
 pub fn pipe_size(file: &File, set: Option<u64>) -> Result<u64> {
-    let end = file.ops_as::<super::pipe::End>().ok_or(Errno::EBADF)?;
+    let end = file.ops_as::<super::pipe::PipeEnd>().ok_or(Errno::EBADF)?;
     match set {
-        Some(size) => end.set_capacity(size, false).map(|n| n as u64),
-        None => Ok(end.capacity() as u64),
+        Some(size) => {
+            let size = u32::try_from(size).map_err(|_| Errno::EINVAL)?;
+            end.pipe().set_capacity(size, false).map(|n| n as u64)
+        }
+        None => Ok(end.pipe().capacity() as u64),
     }
 }
 

@@ -1,6 +1,7 @@
 //! System calls: one file a family. Decode, check, call down; no policy here.
 
 mod dir;
+mod events;
 mod fd;
 mod ids;
 mod io;
@@ -76,6 +77,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("sync", sync::TABLE),
     ("time", time::TABLE),
     ("poll", poll::TABLE),
+    ("events", events::TABLE),
     ("misc", misc::TABLE),
 ];
 

@@ -3,7 +3,7 @@
 use super::signal::{read_set, restore_mask, swap_mask};
 use super::sync::timespec;
 use super::{Args, Entry, full};
-use crate::base::wait::{Events, How};
+use crate::base::wait::Events;
 use crate::base::{Errno, Result, Timespec, time};
 use crate::fs::poll::poll_files;
 use crate::fs::{OpenFlags, pipe};
@@ -39,7 +39,7 @@ pub(super) const TABLE: &[Entry] = &[
                 Some(if ns == 0 { 0 } else { time::now().saturating_add(ns) })
             }
         };
-        let result = select(ctx, n, [r, w, e], deadline).map_err(|e| if e == Errno::EINTR { Errno::ERESTARTNOHAND } else { e });
+        let result = select(ctx, n, [r, w, e], deadline).map_err(|e| if e == Errno::ERESTARTNOHAND { Errno::ERESTARTNOHAND } else { e });
         if timeout != 0 {
             let left = deadline.unwrap_or(0).saturating_sub(time::now());
             let bytes = Packer::new().u64(left / 1_000_000_000).u64(left % 1_000_000_000 / 1000);
@@ -68,7 +68,8 @@ fn make_pipe(ctx: &mut Ctx, at: u64, flags: u32) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let cloexec = flags.contains(OpenFlags::CLOEXEC);
-    let (reader, writer) = pipe::pipe(flags - OpenFlags::CLOEXEC);
+    let creds = ctx.creds();
+    let (reader, writer) = pipe::pipe(flags - OpenFlags::CLOEXEC, creds.fsuid, creds.fsgid)?;
     let one = ctx.files.add(reader, cloexec)?;
     let two = match ctx.files.add(writer, cloexec) {
         Ok(fd) => fd,
@@ -112,7 +113,7 @@ fn with_mask(
         let left = Timespec::from_nanos(deadline.unwrap_or(0).saturating_sub(time::now()));
         let _ = ctx.put(timeout, &Packer::new().i64(left.sec).i64(left.nsec).0);
     }
-    if result != Err(Errno::EINTR) {
+    if result != Err(Errno::ERESTARTNOHAND) {
         restore_mask(ctx);
         return result;
     }
@@ -148,7 +149,7 @@ fn poll(ctx: &mut Ctx, fds: u64, n: u64, deadline: Option<u64>) -> Result<u64> {
     }
     ctx.stub.flush()?;
     let deadline = if ready > 0 { Some(0) } else { deadline };
-    let found = poll_files(&files, How { uninterruptible: false, deadline })?;
+    let found = poll_files(&files, deadline)?;
     for (at, events) in places.into_iter().zip(found) {
         if !events.is_empty() {
             ready += 1;
@@ -164,7 +165,7 @@ fn poll(ctx: &mut Ctx, fds: u64, n: u64, deadline: Option<u64>) -> Result<u64> {
 /// poll(2), which goes on after a signal without a handler.
 pub(super) fn poll_restarting(ctx: &mut Ctx, fds: u64, n: u64, deadline: Option<u64>) -> Result<u64> {
     match poll(ctx, fds, n, deadline) {
-        Err(Errno::EINTR) => {
+        Err(Errno::ERESTARTNOHAND) => {
             ctx.restart = Some(Restart::Poll(fds, n, deadline));
             Err(Errno::ERESTART_RESTARTBLOCK)
         }
@@ -204,7 +205,7 @@ fn select(ctx: &mut Ctx, n: u64, sets: [u64; 3], deadline: Option<u64>) -> Resul
         }
     }
     ctx.stub.flush()?;
-    let found = poll_files(&files, How { uninterruptible: false, deadline })?;
+    let found = poll_files(&files, deadline)?;
     let mut count = 0;
     let mut out = [const { Vec::new() }; 3];
     for (c, set) in out.iter_mut().enumerate() {

@@ -31,7 +31,7 @@ impl FileOps for PidFd {
 /// Opens a process.
 pub fn open(process: &Arc<Process>, flags: OpenFlags) -> Arc<File> {
     let ops: Arc<dyn FileOps> = Arc::new(PidFd(process.clone()));
-    File::new(ops, anon::path("anon_inode:[pidfd]", 0o600), flags | OpenFlags::RDWR)
+    anon::new_file("[pidfd]", ops, flags | OpenFlags::RDWR)
 }
 
 /// The process of a pidfd; EBADF for other files.
