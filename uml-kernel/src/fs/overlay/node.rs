@@ -11,8 +11,6 @@ use std::sync::{Arc, Weak};
 
 /// Marks the inode numbers of what is in the upper layer only: the two layers number alike.
 const UPPER_INO: u64 = 1 << 52;
-/// Marks the positions of lower entries in a merged directory.
-const LOWER_POS: u64 = 1 << 62;
 
 /// An inode of either layer, or of both.
 pub(super) struct Node {
@@ -355,7 +353,7 @@ impl Inode for Node {
         self.real()?.read_link()
     }
 
-    fn entries(&self, from: u64, emit: &mut dyn FnMut(DirEntry) -> bool) -> Result<()> {
+    fn entries(&self, _from: u64, emit: &mut dyn FnMut(DirEntry) -> bool) -> Result<()> {
         let mut hidden = HashSet::new();
         if let Some(upper) = self.upper() {
             let mut list = Vec::new();
@@ -366,24 +364,23 @@ impl Inode for Node {
             for mut entry in list {
                 let maybe_white = matches!(entry.kind, kind::CHR | kind::REG | 0);
                 let white = maybe_white && self.upper_child(&entry.name)?.is_some_and(|(_, w)| w);
-                let shown = !white && from < LOWER_POS && entry.next > from;
                 let name = entry.name.clone();
                 entry.ino |= UPPER_INO;
-                if shown && !emit(entry) {
+                if !white && !emit(entry) {
                     return Ok(());
                 }
                 hidden.insert(name);
             }
         }
-        let Some(lower) = self.lower_dir() else { return Ok(()) };
-        let start = if from >= LOWER_POS { from & !LOWER_POS } else { 0 };
-        lower.entries(start, &mut |mut entry| {
-            if hidden.contains(&entry.name) {
-                return true;
-            }
-            entry.next |= LOWER_POS;
-            emit(entry)
-        })
+        match self.lower_dir() {
+            Some(lower) => lower.entries(0, &mut |entry| hidden.contains(&entry.name) || emit(entry)),
+            None => Ok(()),
+        }
+    }
+
+    fn entries_are_a_list(&self) -> bool {
+        // The positions of two file systems cannot be told apart: each uses all 64 bits.
+        true
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
