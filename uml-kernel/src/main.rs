@@ -57,8 +57,16 @@ fn size(text: &str) -> Option<u64> {
 
 fn main() -> ExitCode {
     let Cli { command: Command::Run(run) } = Cli::parse();
-    let mut options =
-        RunOptions { root: run.root, keep: run.keep, write: run.write, mem: 2 << 30, ncpus: 1, command: Vec::new(), strace: run.strace, log: run.log };
+    let mut options = RunOptions {
+        root: run.root,
+        keep: run.keep,
+        write: run.write,
+        mem: 2 << 30,
+        ncpus: 1,
+        command: Vec::new(),
+        strace: run.strace,
+        log: run.log,
+    };
     let mut words = run.words.into_iter().peekable();
     while let Some(word) = words.peek().and_then(|w| w.to_str()) {
         match word.split_once('=') {

@@ -111,10 +111,10 @@ fn kick_any() {
 }
 
 fn kick(cpu: &Cpu) {
-    if cpu.in_guest.load(Ordering::SeqCst) {
-        if let Some(kicker) = cpu.kicker.lock().as_ref() {
-            kicker.kick();
-        }
+    if cpu.in_guest.load(Ordering::SeqCst)
+        && let Some(kicker) = cpu.kicker.lock().as_ref()
+    {
+        kicker.kick();
     }
 }
 

@@ -38,8 +38,22 @@ fn default_limits(mem: u64) -> [(u64, u64); 16] {
     const INF: u64 = u64::MAX;
     let procs = (mem / (64 << 10)).min(16000);
     [
-        (INF, INF), (INF, INF), (INF, INF), (8 << 20, INF), (0, INF), (INF, INF), (procs, procs), (1024, 1 << 19),
-        (8 << 20, 8 << 20), (INF, INF), (INF, INF), (procs, procs), (819_200, 819_200), (0, 0), (0, 0), (INF, INF),
+        (INF, INF),
+        (INF, INF),
+        (INF, INF),
+        (8 << 20, INF),
+        (0, INF),
+        (INF, INF),
+        (procs, procs),
+        (1024, 1 << 19),
+        (8 << 20, 8 << 20),
+        (INF, INF),
+        (INF, INF),
+        (procs, procs),
+        (819_200, 819_200),
+        (0, 0),
+        (0, 0),
+        (INF, INF),
     ]
 }
 
@@ -59,7 +73,10 @@ pub fn run(options: RunOptions) -> Result<i32> {
     sched::start(options.ncpus, &host_cpus)?;
     let reaper = {
         let platform = platform.clone();
-        std::thread::Builder::new().name("reaper".into()).stack_size(128 << 10).spawn(move || platform.reap())?
+        std::thread::Builder::new()
+            .name("reaper".into())
+            .stack_size(128 << 10)
+            .spawn(move || platform.reap())?
     };
     fork::start(first)?;
     let status = {
@@ -102,16 +119,20 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
     let groups: Vec<u32> = rustix::process::getgroups()?.iter().map(|g| g.as_raw()).collect();
     let creds = Arc::new(Creds::user(uid, gid, &groups));
     let root = ns.root();
-    let mut lookup = Lookup { ns: ns.clone(), root: root.clone(), start: root.clone(), creds, resolve: Resolve::empty() };
-    let cwd = std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_else(|_| b"/".to_vec());
+    let mut lookup =
+        Lookup { ns: ns.clone(), root: root.clone(), start: root.clone(), creds, resolve: Resolve::empty() };
+    let cwd =
+        std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_else(|_| b"/".to_vec());
     let cwd = lookup.find(&cwd, true).unwrap_or(root);
     lookup.start = cwd.clone();
     let args: Vec<Vec<u8>> = options.command.iter().map(|a| a.clone().into_vec()).collect();
     let name = args.first().cloned().context("no command")?;
-    let path = which(&lookup, &name).map_err(|e| anyhow::anyhow!("{}: {e}", String::from_utf8_lossy(&name)))?;
+    let path =
+        which(&lookup, &name).map_err(|e| anyhow::anyhow!("{}: {e}", String::from_utf8_lossy(&name)))?;
     let found = lookup.find(&path, true)?;
     let env = std::env::vars_os().map(|(k, v)| [k.into_vec(), v.into_vec()].join(&b'='));
-    let request = exec::Request { lookup: lookup.clone(), path: found, name: path.clone(), args, env: env.collect() };
+    let request =
+        exec::Request { lookup: lookup.clone(), path: found, name: path.clone(), args, env: env.collect() };
     let (stub, mm, regs, creds) = exec::first(request, 8 << 20)?;
     let files = Arc::new(FdTable::default());
     for fd in 0..3 {
@@ -128,7 +149,8 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
         files.add(File::new(ops, path, OpenFlags::RDWR), false)?;
     }
     let umask = 0o022;
-    let fs = Arc::new(FsContext { inner: Mutex::new(Rank::Files, FsInner { ns, root: lookup.root, cwd, umask }) });
+    let fs =
+        Arc::new(FsContext { inner: Mutex::new(Rank::Files, FsInner { ns, root: lookup.root, cwd, umask }) });
     let mut table = kernel().table.lock();
     let pid = table.new_pid()?;
     let process = Process::new(pid, process::no_actions(), default_limits(options.mem), libc::SIGCHLD);
@@ -170,7 +192,8 @@ fn which(lookup: &Lookup, name: &[u8]) -> Result<Vec<u8>, Errno> {
     if name.contains(&b'/') {
         return Ok(name.to_vec());
     }
-    let path = std::env::var_os("PATH").map(OsStringExt::into_vec).unwrap_or_else(|| b"/usr/bin:/bin".to_vec());
+    let path =
+        std::env::var_os("PATH").map(OsStringExt::into_vec).unwrap_or_else(|| b"/usr/bin:/bin".to_vec());
     for dir in path.split(|b| *b == b':') {
         let full = [dir, b"/", name].concat();
         if let Ok(found) = lookup.find(&full, true) {

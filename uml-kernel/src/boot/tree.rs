@@ -5,14 +5,17 @@ use crate::base::Errno;
 use crate::fs::hostfs::HostFs;
 use crate::fs::overlay::Overlay;
 use crate::fs::tmpfs::TmpFs;
-use crate::fs::{Creds, Dentry, FileSystem, Inode, Lookup, Mount, MountFlags, Namespace, NewNode, Resolve, kind, makedev};
+use crate::fs::{
+    Creds, Dentry, FileSystem, Inode, Lookup, Mount, MountFlags, Namespace, NewNode, Resolve, kind, makedev,
+};
 use anyhow::{Context as _, Result};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 /// Builds it.
 pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
-    let lower = HostFs::open(&options.root, false).with_context(|| format!("cannot open {}", options.root.display()))?;
+    let lower = HostFs::open(&options.root, false)
+        .with_context(|| format!("cannot open {}", options.root.display()))?;
     let upper: Arc<dyn FileSystem> = match &options.keep {
         Some(dir) => HostFs::open(dir, true).with_context(|| format!("cannot open {}", dir.display()))?,
         None => {
@@ -30,7 +33,8 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
     let shm = TmpFs::new("tmpfs", options.mem / 2, 0o1777, 0, 0);
     put(&ns, "/dev/shm", shm, "tmpfs", safe)?;
     for dir in &options.write {
-        let absolute = std::fs::canonicalize(dir).with_context(|| format!("cannot find {}", dir.display()))?;
+        let absolute =
+            std::fs::canonicalize(dir).with_context(|| format!("cannot find {}", dir.display()))?;
         let fs = HostFs::open(&absolute, true).with_context(|| format!("cannot open {}", dir.display()))?;
         let at = String::from_utf8_lossy(absolute.as_os_str().as_bytes()).into_owned();
         put(&ns, &at, fs, &at, safe)?;
@@ -39,7 +43,13 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
 }
 
 /// Mounts a file system at a path, if there is such a directory.
-fn put(ns: &Arc<Namespace>, at: &str, fs: Arc<dyn FileSystem>, source: &str, flags: MountFlags) -> Result<()> {
+fn put(
+    ns: &Arc<Namespace>,
+    at: &str,
+    fs: Arc<dyn FileSystem>,
+    source: &str,
+    flags: MountFlags,
+) -> Result<()> {
     let root = ns.root();
     let creds = Arc::new(Creds::user(0, 0, &[]));
     let lookup = Lookup { ns: ns.clone(), root: root.clone(), start: root, creds, resolve: Resolve::empty() };

@@ -95,10 +95,10 @@ impl Dentry {
         match self.inode.lookup(name) {
             Ok(inode) => {
                 let mut children = self.children.lock();
-                if let Some(Child::Present(there)) = children.get(name) {
-                    if cacheable {
-                        return Ok(there.clone());
-                    }
+                if let Some(Child::Present(there)) = children.get(name)
+                    && cacheable
+                {
+                    return Ok(there.clone());
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);
                 if cacheable {

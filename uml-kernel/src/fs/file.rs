@@ -203,11 +203,11 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         self.ops.release(self);
-        if super::locks::any() {
-            if let Ok(attr) = self.attr() {
-                let owner = super::locks::Owner::File(std::ptr::from_ref(self) as usize);
-                super::locks::release_file(owner, attr.dev, attr.ino);
-            }
+        if super::locks::any()
+            && let Ok(attr) = self.attr()
+        {
+            let owner = super::locks::Owner::File(std::ptr::from_ref(self) as usize);
+            super::locks::release_file(owner, attr.dev, attr.ino);
         }
     }
 }

@@ -100,7 +100,11 @@ pub fn set(file: &File, space: Space, wanted: Lock, wait: bool) -> Result<()> {
             Some(())
         })
     };
-    let result = if wait { CHANGED.wait(How::default(), attempt).map_err(|_| Errno::ERESTARTSYS) } else { attempt().ok_or(Errno::EAGAIN) };
+    let result = if wait {
+        CHANGED.wait(How::default(), attempt).map_err(|_| Errno::ERESTARTSYS)
+    } else {
+        attempt().ok_or(Errno::EAGAIN)
+    };
     // A lock that became a shared one lets others in.
     CHANGED.wake_all();
     result

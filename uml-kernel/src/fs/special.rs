@@ -21,28 +21,54 @@ pub(super) fn open_device(path: Path, attr: Attr, flags: OpenFlags) -> Result<Ar
 }
 struct Null;
 impl super::FileOps for Null {
-    fn as_any(&self) -> &dyn std::any::Any { self }
-    fn read(&self, _: &File, _: &mut [u8], _: u64) -> Result<usize> { Ok(0) }
-    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> { Ok(from.len()) }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+    fn read(&self, _: &File, _: &mut [u8], _: u64) -> Result<usize> {
+        Ok(0)
+    }
+    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> {
+        Ok(from.len())
+    }
 }
 struct Zero;
 impl super::FileOps for Zero {
-    fn as_any(&self) -> &dyn std::any::Any { self }
-    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> { into.fill(0); Ok(into.len()) }
-    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> { Ok(from.len()) }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
+        into.fill(0);
+        Ok(into.len())
+    }
+    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> {
+        Ok(from.len())
+    }
 }
 
 struct Full;
 impl super::FileOps for Full {
-    fn as_any(&self) -> &dyn std::any::Any { self }
-    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> { into.fill(0); Ok(into.len()) }
-    fn write(&self, _: &File, _: &[u8], _: u64) -> Result<usize> { Err(Errno::ENOSPC) }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
+        into.fill(0);
+        Ok(into.len())
+    }
+    fn write(&self, _: &File, _: &[u8], _: u64) -> Result<usize> {
+        Err(Errno::ENOSPC)
+    }
 }
 struct Random;
 impl super::FileOps for Random {
-    fn as_any(&self) -> &dyn std::any::Any { self }
-    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> { Ok(rustix::rand::getrandom(into, rustix::rand::GetRandomFlags::empty())?) }
-    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> { Ok(from.len()) }
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
+        Ok(rustix::rand::getrandom(into, rustix::rand::GetRandomFlags::empty())?)
+    }
+    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> {
+        Ok(from.len())
+    }
 }
 
 /// F_SETPIPE_SZ and F_GETPIPE_SZ.

@@ -36,17 +36,18 @@ impl HostStream {
     /// Waits on the host for `wanted`, in a thread of its own, and tells the queue.
     fn watch(self: &Arc<Self>, wanted: PollFlags) {
         let weak: Weak<HostStream> = Arc::downgrade(self);
-        let spawned = std::thread::Builder::new().name("stream".into()).stack_size(64 << 10).spawn(move || {
-            // In steps, so that a stream that is gone does not keep its thread.
-            while let Some(stream) = weak.upgrade() {
-                let mut fds = [PollFd::new(&stream.fd, wanted)];
-                let step = Timespec { tv_sec: 1, tv_nsec: 0 };
-                if rustix::event::poll(&mut fds, Some(&step)).is_ok_and(|n| n > 0) {
-                    stream.queue.wake_all();
-                    return;
+        let spawned =
+            std::thread::Builder::new().name("stream".into()).stack_size(64 << 10).spawn(move || {
+                // In steps, so that a stream that is gone does not keep its thread.
+                while let Some(stream) = weak.upgrade() {
+                    let mut fds = [PollFd::new(&stream.fd, wanted)];
+                    let step = Timespec { tv_sec: 1, tv_nsec: 0 };
+                    if rustix::event::poll(&mut fds, Some(&step)).is_ok_and(|n| n > 0) {
+                        stream.queue.wake_all();
+                        return;
+                    }
                 }
-            }
-        });
+            });
         if spawned.is_err() {
             self.queue.wake_all();
         }

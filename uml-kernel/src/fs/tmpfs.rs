@@ -47,7 +47,8 @@ impl TmpFs {
 
     /// A file that has no name, as memfd_create(2) makes.
     pub fn anonymous_file(self: &Arc<TmpFs>, uid: u32, gid: u32, mode: u32) -> Arc<Node> {
-        let node = Node::new(self, &super::NewNode { mode: kind::REG | mode, rdev: 0, uid, gid, target: b"" });
+        let node =
+            Node::new(self, &super::NewNode { mode: kind::REG | mode, rdev: 0, uid, gid, target: b"" });
         node.unlinked();
         node
     }

@@ -2,8 +2,8 @@
 
 use super::cred::{MAY_EXEC, MAY_READ, MAY_WRITE};
 use super::{
-    Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path, RENAME_EXCHANGE,
-    RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, kind,
+    Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path,
+    RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, kind,
 };
 use crate::base::{Errno, Result, time};
 use std::sync::Arc;
@@ -122,7 +122,8 @@ fn open_found(lookup: &Lookup, path: Path, flags: OpenFlags, follow: bool) -> Re
 
 fn open_inode(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let attr = path.inode().attr()?;
-    let kept = flags - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
+    let kept = flags
+        - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
     match attr.kind() {
         kind::SOCK => Err(Errno::ENXIO),
         kind::FIFO => super::special::open_fifo(path, kept),
@@ -155,7 +156,14 @@ pub fn target(lookup: &Lookup, path: &[u8], dir: bool) -> Result<(Path, Vec<u8>)
 }
 
 /// Makes a node of any type in a directory.
-pub fn make(lookup: &Lookup, parent: &Path, name: &[u8], mode: u32, rdev: u64, target: &[u8]) -> Result<Path> {
+pub fn make(
+    lookup: &Lookup,
+    parent: &Path,
+    name: &[u8],
+    mode: u32,
+    rdev: u64,
+    target: &[u8],
+) -> Result<Path> {
     let attr = parent.inode().attr()?;
     match parent.dentry.child(name) {
         Ok(_) => return Err(Errno::EEXIST),
@@ -334,7 +342,8 @@ pub fn chown(creds: &Creds, path: &Path, uid: Option<u32>, gid: Option<u32>) -> 
     let attr = path.inode().attr()?;
     let privileged = creds.has(Cap::Chown);
     let uid_ok = uid.is_none_or(|u| privileged || (creds.fsuid == attr.uid && u == attr.uid));
-    let gid_ok = gid.is_none_or(|g| privileged || (creds.fsuid == attr.uid && (creds.in_group(g) || g == attr.gid)));
+    let gid_ok =
+        gid.is_none_or(|g| privileged || (creds.fsuid == attr.uid && (creds.in_group(g) || g == attr.gid)));
     if !uid_ok || !gid_ok {
         return Err(Errno::EPERM);
     }
@@ -405,7 +414,11 @@ pub fn check_xattr(creds: &Creds, inode: &Arc<dyn Inode>, name: &[u8], write: bo
         return creds.may(&attr, want);
     }
     if name.starts_with(b"trusted.") {
-        return if creds.has(Cap::SysAdmin) { Ok(()) } else { Err(if write { Errno::EPERM } else { Errno::ENODATA }) };
+        return if creds.has(Cap::SysAdmin) {
+            Ok(())
+        } else {
+            Err(if write { Errno::EPERM } else { Errno::ENODATA })
+        };
     }
     if name.starts_with(b"security.") {
         return if write { creds.need(Cap::SysAdmin) } else { Ok(()) };

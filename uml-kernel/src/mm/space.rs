@@ -293,11 +293,13 @@ impl Mm {
         if flags & !known != 0 || (fixed || keep) && !may_move || !old.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
-        let (Some(old_len), Some(new_len)) = (page_up(old_len), page_up(new_len)) else { return Err(Errno::EINVAL) };
+        let (Some(old_len), Some(new_len)) = (page_up(old_len), page_up(new_len)) else {
+            return Err(Errno::EINVAL);
+        };
         if new_len == 0 || (keep && old_len != new_len) || new_len > TASK_SIZE {
             return Err(Errno::EINVAL);
         }
-        if (fixed || keep) && wish != 0 || fixed {
+        if fixed || keep && wish != 0 {
             let end = wish.checked_add(new_len).ok_or(Errno::EINVAL)?;
             if !wish.is_multiple_of(PAGE) || end > TASK_SIZE || (wish < old + old_len && old < end) {
                 return Err(Errno::EINVAL);
@@ -320,7 +322,11 @@ impl Mm {
                 return Ok(old);
             }
             let grown = old + new_len;
-            if old + old_len == vma.end && grown <= TASK_SIZE && inner.vmas.is_free(vma.end, grown) && old_len > 0 {
+            if old + old_len == vma.end
+                && grown <= TASK_SIZE
+                && inner.vmas.is_free(vma.end, grown)
+                && old_len > 0
+            {
                 usage.check(new_len - old_len)?;
                 thread.call(&[Op::remap(old, old_len, new_len, 0, 0)]).map_err(host_error)?;
                 let mut tail = vma.clone();
@@ -372,10 +378,23 @@ impl Mm {
                 let value = advice == libc::MADV_DONTFORK;
                 inner.vmas.update(addr, end, |v| v.dont_fork = value);
             }
-            libc::MADV_NORMAL | libc::MADV_RANDOM | libc::MADV_SEQUENTIAL | libc::MADV_WILLNEED | libc::MADV_DONTNEED
-            | libc::MADV_FREE | libc::MADV_REMOVE | libc::MADV_HUGEPAGE | libc::MADV_NOHUGEPAGE | libc::MADV_DONTDUMP
-            | libc::MADV_DODUMP | libc::MADV_WIPEONFORK | libc::MADV_KEEPONFORK | libc::MADV_COLD | libc::MADV_PAGEOUT
-            | libc::MADV_POPULATE_READ | libc::MADV_POPULATE_WRITE => {}
+            libc::MADV_NORMAL
+            | libc::MADV_RANDOM
+            | libc::MADV_SEQUENTIAL
+            | libc::MADV_WILLNEED
+            | libc::MADV_DONTNEED
+            | libc::MADV_FREE
+            | libc::MADV_REMOVE
+            | libc::MADV_HUGEPAGE
+            | libc::MADV_NOHUGEPAGE
+            | libc::MADV_DONTDUMP
+            | libc::MADV_DODUMP
+            | libc::MADV_WIPEONFORK
+            | libc::MADV_KEEPONFORK
+            | libc::MADV_COLD
+            | libc::MADV_PAGEOUT
+            | libc::MADV_POPULATE_READ
+            | libc::MADV_POPULATE_WRITE => {}
             libc::MADV_MERGEABLE | libc::MADV_UNMERGEABLE => return Ok(()),
             _ => return Err(Errno::EINVAL),
         }
@@ -457,7 +476,9 @@ impl Inner {
             return Ok(request.addr);
         }
         let hint = request.addr & !(PAGE - 1);
-        if hint >= MIN_ADDR && hint.checked_add(len).is_some_and(|e| e <= TASK_SIZE && self.vmas.is_free(hint, e)) {
+        if hint >= MIN_ADDR
+            && hint.checked_add(len).is_some_and(|e| e <= TASK_SIZE && self.vmas.is_free(hint, e))
+        {
             return Ok(hint);
         }
         if request.flags & libc::MAP_32BIT != 0 {

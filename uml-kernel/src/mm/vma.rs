@@ -84,7 +84,9 @@ impl Vma {
             && self.dont_fork == next.dont_fork;
         same && match (&self.backing, &next.backing) {
             (Backing::Anonymous, Backing::Anonymous) => true,
-            (Backing::Shared(a), Backing::Shared(b)) => Arc::ptr_eq(a, b) && self.offset + self.len() == next.offset,
+            (Backing::Shared(a), Backing::Shared(b)) => {
+                Arc::ptr_eq(a, b) && self.offset + self.len() == next.offset
+            }
             (Backing::File(a, x), Backing::File(b, y)) => Arc::ptr_eq(a, b) && x + self.len() == *y,
             _ => false,
         }
@@ -153,22 +155,22 @@ impl VmaTree {
 
     /// Puts a range in where nothing is, joined with its neighbours where they continue each other.
     pub fn insert(&mut self, mut vma: Vma) {
-        if let Some(before) = self.0.range(..vma.start).next_back().map(|(_, v)| v) {
-            if before.continues(&vma) {
-                let start = before.start;
-                if let Some(before) = self.0.remove(&start) {
-                    let end = vma.end;
-                    vma = before;
-                    vma.end = end;
-                }
+        if let Some(before) = self.0.range(..vma.start).next_back().map(|(_, v)| v)
+            && before.continues(&vma)
+        {
+            let start = before.start;
+            if let Some(before) = self.0.remove(&start) {
+                let end = vma.end;
+                vma = before;
+                vma.end = end;
             }
         }
-        if let Some(after) = self.0.get(&vma.end) {
-            if vma.continues(after) {
-                let key = vma.end;
-                vma.end = after.end;
-                self.0.remove(&key);
-            }
+        if let Some(after) = self.0.get(&vma.end)
+            && vma.continues(after)
+        {
+            let key = vma.end;
+            vma.end = after.end;
+            self.0.remove(&key);
         }
         self.0.insert(vma.start, vma);
     }

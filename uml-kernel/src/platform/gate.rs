@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The listener of the stubs' filter, served by a thread.
 #[derive(Debug)]
-pub struct Gate {
+pub(super) struct Gate {
     expected: Arc<Mutex<HashSet<i32>>>,
 }
 

@@ -130,13 +130,10 @@ pub fn allowed_cpus() -> Vec<usize> {
 /// Two connected datagram sockets that keep message boundaries.
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: room for two descriptors.
-    check(
-        unsafe {
-            libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
-        }
-        .into(),
-    )?;
+    let result = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) };
+    check(result.into())?;
     // SAFETY: just returned by the host, owned by nobody else.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
@@ -221,6 +218,22 @@ pub fn steal_fd(pid: i32, fd: RawFd) -> Result<OwnedFd> {
 pub fn filter_bytes(program: &[Insn]) -> &[u8] {
     // SAFETY: `Insn` is `repr(C)` without padding.
     unsafe { std::slice::from_raw_parts(program.as_ptr().cast(), std::mem::size_of_val(program)) }
+}
+
+/// The vDSO of this process: of the same host as that of the stubs.
+pub fn own_vdso() -> Option<&'static [u8]> {
+    // SAFETY: the auxiliary vector names a mapping that lives as long as the process; its length is that of the pages up to
+    // the end of its section headers, which the ELF header tells.
+    unsafe {
+        let base = libc::getauxval(libc::AT_SYSINFO_EHDR) as *const u8;
+        if base.is_null() {
+            return None;
+        }
+        let header = std::slice::from_raw_parts(base, 64);
+        let shoff = u64::from_le_bytes(header[40..48].try_into().ok()?);
+        let count = u16::from_le_bytes(header[60..62].try_into().ok()?);
+        Some(std::slice::from_raw_parts(base, shoff as usize + 64 * count as usize))
+    }
 }
 
 /// The calling thread's id.

@@ -85,12 +85,32 @@ impl Default for Prefetched {
 
 impl StubThread {
     pub(super) fn new(stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread { stub, window, tid, stopped: Stopped::Fast, orders: Vec::new(), data: 0, cpu: None, prefetched: Prefetched::default(), saves_extended: false }
+        StubThread {
+            stub,
+            window,
+            tid,
+            stopped: Stopped::Fast,
+            orders: Vec::new(),
+            data: 0,
+            cpu: None,
+            prefetched: Prefetched::default(),
+            saves_extended: false,
+        }
     }
 
     /// The same place in a clone of its process.
     pub(super) fn twin(&self, stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread { stub, window, tid, stopped: self.stopped, orders: Vec::new(), data: 0, cpu: self.cpu, prefetched: Prefetched::default(), saves_extended: false }
+        StubThread {
+            stub,
+            window,
+            tid,
+            stopped: self.stopped,
+            orders: Vec::new(),
+            data: 0,
+            cpu: self.cpu,
+            prefetched: Prefetched::default(),
+            saves_extended: false,
+        }
     }
 
     /// Its process.

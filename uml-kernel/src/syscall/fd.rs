@@ -86,16 +86,25 @@ fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
         }
         libc::F_GETFD => ctx.files.cloexec(fd as i32).map(u64::from),
         libc::F_SETFD => ctx.files.set_cloexec(fd as i32, arg & 1 != 0).map(|()| 0),
-        libc::F_GETFL => Ok((file.flags().bits() | if path_only { 0 } else { OpenFlags::LARGEFILE.bits() }).into()),
+        libc::F_GETFL => {
+            Ok((file.flags().bits() | if path_only { 0 } else { OpenFlags::LARGEFILE.bits() }).into())
+        }
         libc::F_SETFL => {
-            let settable = OpenFlags::APPEND | OpenFlags::NONBLOCK | OpenFlags::ASYNC | OpenFlags::DIRECT | OpenFlags::NOATIME;
+            let settable = OpenFlags::APPEND
+                | OpenFlags::NONBLOCK
+                | OpenFlags::ASYNC
+                | OpenFlags::DIRECT
+                | OpenFlags::NOATIME;
             let wanted = OpenFlags::from_bits_truncate(arg as u32) & settable;
-            file.set_flags(file.flags() - settable | wanted);
+            file.set_flags((file.flags() - settable) | wanted);
             Ok(0)
         }
-        libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => {
-            lock(ctx, &file, command, arg)
-        }
+        libc::F_GETLK
+        | libc::F_SETLK
+        | libc::F_SETLKW
+        | libc::F_OFD_GETLK
+        | libc::F_OFD_SETLK
+        | libc::F_OFD_SETLKW => lock(ctx, &file, command, arg),
         libc::F_GETOWN => Ok(file.owner.lock().0 as u64),
         libc::F_SETOWN => {
             file.owner.lock().0 = arg as i32;
@@ -126,7 +135,9 @@ fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
             file.owner.lock().1 = arg as i32;
             Ok(0)
         }
-        F_SETPIPE_SZ | F_GETPIPE_SZ => crate::fs::special::pipe_size(&file, (command == F_SETPIPE_SZ).then_some(arg)),
+        F_SETPIPE_SZ | F_GETPIPE_SZ => {
+            crate::fs::special::pipe_size(&file, (command == F_SETPIPE_SZ).then_some(arg))
+        }
         libc::F_ADD_SEALS | libc::F_GET_SEALS => {
             crate::fs::special::seals(&file, (command == libc::F_ADD_SEALS).then_some(arg as u32))
         }

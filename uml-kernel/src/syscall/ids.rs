@@ -28,8 +28,12 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_setgid, "setgid", |ctx, [gid, ..]| set_gid(ctx, gid as u32)),
     full(libc::SYS_setreuid, "setreuid", |ctx, [r, e, ..]| set_res_uid(ctx, [r as u32, e as u32, !0], true)),
     full(libc::SYS_setregid, "setregid", |ctx, [r, e, ..]| set_res_gid(ctx, [r as u32, e as u32, !0], true)),
-    full(libc::SYS_setresuid, "setresuid", |ctx, [r, e, s, ..]| set_res_uid(ctx, [r as u32, e as u32, s as u32], false)),
-    full(libc::SYS_setresgid, "setresgid", |ctx, [r, e, s, ..]| set_res_gid(ctx, [r as u32, e as u32, s as u32], false)),
+    full(libc::SYS_setresuid, "setresuid", |ctx, [r, e, s, ..]| {
+        set_res_uid(ctx, [r as u32, e as u32, s as u32], false)
+    }),
+    full(libc::SYS_setresgid, "setresgid", |ctx, [r, e, s, ..]| {
+        set_res_gid(ctx, [r as u32, e as u32, s as u32], false)
+    }),
     full(libc::SYS_setfsuid, "setfsuid", |ctx, [uid, ..]| {
         let (old, uid) = (ctx.creds().fsuid, uid as u32);
         let _ = change(ctx, |c| {
@@ -91,15 +95,20 @@ pub(super) const TABLE: &[Entry] = &[
         let process = process(ctx, who as Pid)?;
         Ok((20 - process.nice.load(Ordering::Relaxed)) as u64)
     }),
-    partial(libc::SYS_setpriority, "setpriority", "groups and users; no effect on scheduling", |ctx, [_, who, nice, ..]| {
-        let process = process(ctx, who as Pid)?;
-        let nice = (nice as i32).clamp(-20, 19);
-        if nice < process.nice.load(Ordering::Relaxed) && !ctx.creds().has(Cap::SysNice) {
-            return Err(Errno::EACCES);
-        }
-        process.nice.store(nice, Ordering::Relaxed);
-        Ok(0)
-    }),
+    partial(
+        libc::SYS_setpriority,
+        "setpriority",
+        "groups and users; no effect on scheduling",
+        |ctx, [_, who, nice, ..]| {
+            let process = process(ctx, who as Pid)?;
+            let nice = (nice as i32).clamp(-20, 19);
+            if nice < process.nice.load(Ordering::Relaxed) && !ctx.creds().has(Cap::SysNice) {
+                return Err(Errno::EACCES);
+            }
+            process.nice.store(nice, Ordering::Relaxed);
+            Ok(0)
+        },
+    ),
 ];
 
 fn put_three(ctx: &mut Ctx, values: [(u64, u32); 3]) -> Result<u64> {
@@ -270,7 +279,8 @@ fn capset(ctx: &mut Ctx, [at, data, ..]: Args) -> Result<u64> {
         permitted |= u64::from(u.u32()) << (32 * n);
         inheritable |= u64::from(u.u32()) << (32 * n);
     }
-    let (effective, permitted, inheritable) = (effective & ALL_CAPS, permitted & ALL_CAPS, inheritable & ALL_CAPS);
+    let (effective, permitted, inheritable) =
+        (effective & ALL_CAPS, permitted & ALL_CAPS, inheritable & ALL_CAPS);
     change(ctx, |c| {
         let may_inherit = c.inheritable | c.permitted;
         let bounded = c.inheritable | c.bounding;

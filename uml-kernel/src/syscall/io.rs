@@ -4,8 +4,8 @@ use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::fs::{File, OpenFlags, kind};
 use crate::mm::{Unpacker, UserMemory};
-use crate::task::signal::{SI_USER, SigInfo};
 use crate::task::Ctx;
+use crate::task::signal::{SI_USER, SigInfo};
 use std::sync::Arc;
 
 /// Most that one call moves (MAX_RW_COUNT).
@@ -50,30 +50,40 @@ pub(super) const TABLE: &[Entry] = &[
         let iov = vector(&ctx.memory(), iov, n)?;
         write_from(ctx, &file, &iov, Some(offset))
     }),
-    partial(libc::SYS_preadv2, "preadv2", "RWF flags have no effect", |ctx, [fd, iov, n, offset, _, flags]| {
-        if flags & !0x1f != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        let at = (offset as i64 != -1).then_some(offset);
-        let file = match at {
-            Some(offset) => positioned(ctx, fd, offset)?,
-            None => ctx.file(fd)?,
-        };
-        let iov = vector(&ctx.memory(), iov, n)?;
-        read_into(ctx, &file, &iov, at)
-    }),
-    partial(libc::SYS_pwritev2, "pwritev2", "RWF flags have no effect", |ctx, [fd, iov, n, offset, _, flags]| {
-        if flags & !0x1f != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        let at = (offset as i64 != -1).then_some(offset);
-        let file = match at {
-            Some(offset) => positioned(ctx, fd, offset)?,
-            None => ctx.file(fd)?,
-        };
-        let iov = vector(&ctx.memory(), iov, n)?;
-        write_from(ctx, &file, &iov, at)
-    }),
+    partial(
+        libc::SYS_preadv2,
+        "preadv2",
+        "RWF flags have no effect",
+        |ctx, [fd, iov, n, offset, _, flags]| {
+            if flags & !0x1f != 0 {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            let at = (offset as i64 != -1).then_some(offset);
+            let file = match at {
+                Some(offset) => positioned(ctx, fd, offset)?,
+                None => ctx.file(fd)?,
+            };
+            let iov = vector(&ctx.memory(), iov, n)?;
+            read_into(ctx, &file, &iov, at)
+        },
+    ),
+    partial(
+        libc::SYS_pwritev2,
+        "pwritev2",
+        "RWF flags have no effect",
+        |ctx, [fd, iov, n, offset, _, flags]| {
+            if flags & !0x1f != 0 {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            let at = (offset as i64 != -1).then_some(offset);
+            let file = match at {
+                Some(offset) => positioned(ctx, fd, offset)?,
+                None => ctx.file(fd)?,
+            };
+            let iov = vector(&ctx.memory(), iov, n)?;
+            write_from(ctx, &file, &iov, at)
+        },
+    ),
     full(libc::SYS_lseek, "lseek", lseek),
     full(libc::SYS_sendfile, "sendfile", |ctx, [out, input, offset_at, count, ..]| {
         let (input, out) = (ctx.file(input)?, ctx.file(out)?);
@@ -101,16 +111,21 @@ pub(super) const TABLE: &[Entry] = &[
         let file = ctx.file(fd)?;
         file.ops().sync(&file, true).map(|()| 0)
     }),
-    partial(libc::SYS_sync_file_range, "sync_file_range", "the whole file is written", |ctx, [fd, _, _, flags, ..]| {
-        let file = ctx.file(fd)?;
-        if flags & !7 != 0 {
-            return Err(Errno::EINVAL);
-        }
-        if !file.ops().seekable() {
-            return Err(Errno::ESPIPE);
-        }
-        file.ops().sync(&file, true).map(|()| 0)
-    }),
+    partial(
+        libc::SYS_sync_file_range,
+        "sync_file_range",
+        "the whole file is written",
+        |ctx, [fd, _, _, flags, ..]| {
+            let file = ctx.file(fd)?;
+            if flags & !7 != 0 {
+                return Err(Errno::EINVAL);
+            }
+            if !file.ops().seekable() {
+                return Err(Errno::ESPIPE);
+            }
+            file.ops().sync(&file, true).map(|()| 0)
+        },
+    ),
     full(libc::SYS_sync, "sync", |ctx, _| {
         let ns = ctx.fs.inner.lock().ns.clone();
         for mount in ns.mounts() {
@@ -227,7 +242,12 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
 }
 
 /// Writes guest buffers to a file. SIGPIPE goes with EPIPE.
-pub(super) fn write_from(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u64>) -> Result<u64> {
+pub(super) fn write_from(
+    ctx: &mut Ctx,
+    file: &Arc<File>,
+    iov: &[(u64, u64)],
+    at: Option<u64>,
+) -> Result<u64> {
     file.check_write()?;
     ctx.stub.flush()?;
     let limit = ctx.task.process.limit(libc::RLIMIT_FSIZE);
@@ -334,7 +354,14 @@ fn lseek(ctx: &mut Ctx, [fd, offset, whence, ..]: Args) -> Result<u64> {
 }
 
 /// Moves bytes from file to file; how many, and the input's offset behind them.
-fn copy(ctx: &Ctx, input: &Arc<File>, from: Option<u64>, out: &Arc<File>, to: Option<u64>, count: u64) -> Result<(u64, u64)> {
+fn copy(
+    ctx: &Ctx,
+    input: &Arc<File>,
+    from: Option<u64>,
+    out: &Arc<File>,
+    to: Option<u64>,
+    count: u64,
+) -> Result<(u64, u64)> {
     let count = count.min(MAX_RW);
     let start = from.unwrap_or(*input.pos().lock());
     let mut done = 0;

@@ -13,9 +13,14 @@ pub(super) const TABLE: &[Entry] = &[
         mm.unmap(&mut ctx.stub, addr, len).map(|()| 0)
     }),
     full(libc::SYS_mprotect, "mprotect", mprotect),
-    partial(libc::SYS_pkey_mprotect, "pkey_mprotect", "protection keys", |ctx, [addr, len, prot, key, ..]| {
-        if key as i32 != -1 { Err(Errno::EINVAL) } else { mprotect(ctx, [addr, len, prot, 0, 0, 0]) }
-    }),
+    partial(
+        libc::SYS_pkey_mprotect,
+        "pkey_mprotect",
+        "protection keys",
+        |ctx, [addr, len, prot, key, ..]| {
+            if key as i32 != -1 { Err(Errno::EINVAL) } else { mprotect(ctx, [addr, len, prot, 0, 0, 0]) }
+        },
+    ),
     full(libc::SYS_brk, "brk", |ctx, [wish, ..]| {
         let limit = ctx.task.process.limit(libc::RLIMIT_DATA);
         let mm = ctx.mm.clone();
@@ -25,12 +30,19 @@ pub(super) const TABLE: &[Entry] = &[
         let mm = ctx.mm.clone();
         mm.remap(&mut ctx.stub, (old, old_len, new_len), flags as i32, new, &kernel().usage)
     }),
-    partial(libc::SYS_madvise, "madvise", "MADV_MERGEABLE, guard regions, memory failure", |ctx, [addr, len, advice, ..]| {
-        let mm = ctx.mm.clone();
-        mm.advise(&mut ctx.stub, addr, len, advice as i32).map(|()| 0)
-    }),
+    partial(
+        libc::SYS_madvise,
+        "madvise",
+        "MADV_MERGEABLE, guard regions, memory failure",
+        |ctx, [addr, len, advice, ..]| {
+            let mm = ctx.mm.clone();
+            mm.advise(&mut ctx.stub, addr, len, advice as i32).map(|()| 0)
+        },
+    ),
     full(libc::SYS_msync, "msync", msync),
-    partial(libc::SYS_mlock, "mlock", "pages may still be swapped by the host", |ctx, [addr, len, ..]| lock_range(ctx, addr, len)),
+    partial(libc::SYS_mlock, "mlock", "pages may still be swapped by the host", |ctx, [addr, len, ..]| {
+        lock_range(ctx, addr, len)
+    }),
     partial(libc::SYS_mlock2, "mlock2", "as mlock", |ctx, [addr, len, flags, ..]| {
         if flags & !1 != 0 { Err(Errno::EINVAL) } else { lock_range(ctx, addr, len) }
     }),
@@ -116,7 +128,11 @@ fn msync(ctx: &mut Ctx, [addr, len, flags, ..]: Args) -> Result<u64> {
         let files: Vec<_> = {
             let inner = ctx.mm.lock();
             let shared = inner.vmas.overlapping(start, end).filter(|v| v.shared);
-            shared.filter_map(|v| if let crate::mm::Backing::File(f, _) = &v.backing { Some(f.clone()) } else { None }).collect()
+            shared
+                .filter_map(|v| {
+                    if let crate::mm::Backing::File(f, _) = &v.backing { Some(f.clone()) } else { None }
+                })
+                .collect()
         };
         for file in files {
             let _ = file.ops().sync(&file, true);

@@ -10,14 +10,18 @@ use crate::task::{Ctx, kernel};
 use std::sync::atomic::Ordering;
 
 /// The version that uname tells: the interface that is implemented.
-pub const RELEASE: &str = "6.12.0-uml";
+pub(super) const RELEASE: &str = "6.12.0-uml";
 
 pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_uname, "uname", |ctx, [at, ..]| {
         let (host, domain) = kernel().names.lock().clone();
         let version = format!("#1 SMP uml-kernel {}", env!("CARGO_PKG_VERSION"));
-        let fields = [b"Linux".to_vec(), host, RELEASE.into(), version.into_bytes(), b"x86_64".to_vec(), domain];
-        let bytes = fields.iter().enumerate().fold(Packer::new(), |p, (n, f)| p.bytes(&f[..f.len().min(64)]).pad((n + 1) * 65));
+        let fields =
+            [b"Linux".to_vec(), host, RELEASE.into(), version.into_bytes(), b"x86_64".to_vec(), domain];
+        let bytes = fields
+            .iter()
+            .enumerate()
+            .fold(Packer::new(), |p, (n, f)| p.bytes(&f[..f.len().min(64)]).pad((n + 1) * 65));
         ctx.put(at, &bytes.0)?;
         Ok(0)
     }),
@@ -54,11 +58,20 @@ pub(super) const TABLE: &[Entry] = &[
         let procs = kernel().table.lock().tasks.len() as u16;
         let bytes = Packer::new()
             .u64(time::now() / 1_000_000_000)
-            .u64(0).u64(0).u64(0)
-            .u64(total).u64(free)
-            .u64(0).u64(0).u64(0).u64(0)
-            .u16(procs).u16(0).u32(0)
-            .u64(0).u64(0)
+            .u64(0)
+            .u64(0)
+            .u64(0)
+            .u64(total)
+            .u64(free)
+            .u64(0)
+            .u64(0)
+            .u64(0)
+            .u64(0)
+            .u16(procs)
+            .u16(0)
+            .u32(0)
+            .u64(0)
+            .u64(0)
             .u32(1)
             .pad(112);
         ctx.put(at, &bytes.0)?;
@@ -74,7 +87,9 @@ pub(super) const TABLE: &[Entry] = &[
         }
         Ok(old.into())
     }),
-    partial(libc::SYS_rseq, "rseq", "registration is refused; C libraries do without", |_, _| Err(Errno::ENOSYS)),
+    partial(libc::SYS_rseq, "rseq", "registration is refused; C libraries do without", |_, _| {
+        Err(Errno::ENOSYS)
+    }),
     partial(libc::SYS_syslog, "syslog", "reading and sizes only", syslog),
     partial(libc::SYS_ioprio_get, "ioprio_get", "one class", |_, _| Ok(0)),
     partial(libc::SYS_ioprio_set, "ioprio_set", "no effect", |_, _| Ok(0)),
@@ -191,10 +206,18 @@ fn prctl(ctx: &mut Ctx, [option, arg2, arg3, arg4, arg5, _]: Args) -> Result<u64
             })
         }
         libc::PR_GET_NO_NEW_PRIVS => {
-            if arg2 != 0 || !rest_zero { Err(Errno::EINVAL) } else { Ok(ctx.creds().no_new_privs.into()) }
+            if arg2 != 0 || !rest_zero {
+                Err(Errno::EINVAL)
+            } else {
+                Ok(ctx.creds().no_new_privs.into())
+            }
         }
         libc::PR_CAPBSET_READ => {
-            if arg2 > CAP_LAST { Err(Errno::EINVAL) } else { Ok(ctx.creds().bounding >> arg2 & 1) }
+            if arg2 > CAP_LAST {
+                Err(Errno::EINVAL)
+            } else {
+                Ok(ctx.creds().bounding >> arg2 & 1)
+            }
         }
         libc::PR_CAPBSET_DROP => {
             ctx.creds().need(Cap::Setpcap)?;
@@ -283,7 +306,9 @@ fn syslog(ctx: &mut Ctx, [action, at, len, ..]: Args) -> Result<u64> {
         3 | 4 => {
             let text: String = crate::base::log::lines()
                 .iter()
-                .map(|(ns, line)| format!("<6>[{:5}.{:06}] {line}\n", ns / 1_000_000_000, ns % 1_000_000_000 / 1000))
+                .map(|(ns, line)| {
+                    format!("<6>[{:5}.{:06}] {line}\n", ns / 1_000_000_000, ns % 1_000_000_000 / 1000)
+                })
                 .collect();
             let start = text.len().saturating_sub(len as usize);
             ctx.memory().write(at, &text.as_bytes()[start..])?;

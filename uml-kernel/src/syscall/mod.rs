@@ -113,7 +113,9 @@ pub fn dispatch(ctx: &mut Ctx, nr: u64) -> Option<Result<u64>> {
     if traced {
         trace::exit(ctx, entry, &result);
     }
-    if nr == libc::SYS_rt_sigreturn as u64 && result.is_ok() || nr == libc::SYS_execve as u64 && result.is_ok() {
+    if nr == libc::SYS_rt_sigreturn as u64 && result.is_ok()
+        || nr == libc::SYS_execve as u64 && result.is_ok()
+    {
         return None;
     }
     Some(result)
@@ -121,7 +123,8 @@ pub fn dispatch(ctx: &mut Ctx, nr: u64) -> Option<Result<u64>> {
 
 /// One line a program for a call that is not there.
 fn missing(ctx: &Ctx, nr: u64) {
-    static TOLD: Mutex<Option<HashSet<(Vec<u8>, u64)>>> = Mutex::new(Rank::Run, None);
+    type Told = HashSet<(Vec<u8>, u64)>;
+    static TOLD: Mutex<Option<Told>> = Mutex::new(Rank::Run, None);
     let comm = ctx.task.inner.lock().comm.clone();
     if TOLD.lock().get_or_insert_with(HashSet::new).insert((comm.clone(), nr)) {
         crate::log!("{}[{}]: system call {nr} is not there", String::from_utf8_lossy(&comm), ctx.task.tid);

@@ -8,8 +8,12 @@ use crate::mm::Unpacker;
 use crate::task::Ctx;
 
 pub(super) const TABLE: &[Entry] = &[
-    full(libc::SYS_open, "open", |ctx, [path, flags, mode, ..]| open(ctx, libc::AT_FDCWD, path, flags as u32, mode as u32)),
-    full(libc::SYS_openat, "openat", |ctx, [fd, path, flags, mode, ..]| open(ctx, fd as i32, path, flags as u32, mode as u32)),
+    full(libc::SYS_open, "open", |ctx, [path, flags, mode, ..]| {
+        open(ctx, libc::AT_FDCWD, path, flags as u32, mode as u32)
+    }),
+    full(libc::SYS_openat, "openat", |ctx, [fd, path, flags, mode, ..]| {
+        open(ctx, fd as i32, path, flags as u32, mode as u32)
+    }),
     full(libc::SYS_openat2, "openat2", openat2),
     full(libc::SYS_creat, "creat", |ctx, [path, mode, ..]| {
         let flags = (OpenFlags::CREAT | OpenFlags::WRONLY | OpenFlags::TRUNC).bits();
@@ -33,7 +37,11 @@ fn umasked(ctx: &Ctx, mode: u32) -> u32 {
 }
 
 fn finish(ctx: &Ctx, dirfd: i32, path: &[u8], how: OpenHow, resolve: Resolve) -> Result<u64> {
-    let at = if path.first() == Some(&b'/') && !resolve.contains(Resolve::IN_ROOT) { libc::AT_FDCWD } else { dirfd };
+    let at = if path.first() == Some(&b'/') && !resolve.contains(Resolve::IN_ROOT) {
+        libc::AT_FDCWD
+    } else {
+        dirfd
+    };
     let mut lookup = ctx.lookup(at)?;
     lookup.resolve = resolve;
     let file = vfs::open(&lookup, path, how)?;

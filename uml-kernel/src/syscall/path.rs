@@ -10,12 +10,20 @@ use crate::task::Ctx;
 const CWD: i32 = libc::AT_FDCWD;
 
 pub(super) const TABLE: &[Entry] = &[
-    full(libc::SYS_mkdir, "mkdir", |ctx, [path, mode, ..]| make(ctx, CWD, path, kind::DIR | mode as u32 & 0o1777, 0)),
-    full(libc::SYS_mkdirat, "mkdirat", |ctx, [fd, path, mode, ..]| make(ctx, fd as i32, path, kind::DIR | mode as u32 & 0o1777, 0)),
+    full(libc::SYS_mkdir, "mkdir", |ctx, [path, mode, ..]| {
+        make(ctx, CWD, path, kind::DIR | mode as u32 & 0o1777, 0)
+    }),
+    full(libc::SYS_mkdirat, "mkdirat", |ctx, [fd, path, mode, ..]| {
+        make(ctx, fd as i32, path, kind::DIR | mode as u32 & 0o1777, 0)
+    }),
     full(libc::SYS_mknod, "mknod", |ctx, [path, mode, dev, ..]| mknod(ctx, CWD, path, mode, dev)),
-    full(libc::SYS_mknodat, "mknodat", |ctx, [fd, path, mode, dev, ..]| mknod(ctx, fd as i32, path, mode, dev)),
+    full(libc::SYS_mknodat, "mknodat", |ctx, [fd, path, mode, dev, ..]| {
+        mknod(ctx, fd as i32, path, mode, dev)
+    }),
     full(libc::SYS_symlink, "symlink", |ctx, [target, path, ..]| symlink(ctx, target, CWD, path)),
-    full(libc::SYS_symlinkat, "symlinkat", |ctx, [target, fd, path, ..]| symlink(ctx, target, fd as i32, path)),
+    full(libc::SYS_symlinkat, "symlinkat", |ctx, [target, fd, path, ..]| {
+        symlink(ctx, target, fd as i32, path)
+    }),
     full(libc::SYS_unlink, "unlink", |ctx, [path, ..]| remove(ctx, CWD, path, false)),
     full(libc::SYS_rmdir, "rmdir", |ctx, [path, ..]| remove(ctx, CWD, path, true)),
     full(libc::SYS_unlinkat, "unlinkat", |ctx, [fd, path, flags, ..]| {
@@ -27,18 +35,26 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_link, "link", |ctx, [old, new, ..]| link(ctx, [CWD as u64, old, CWD as u64, new, 0, 0])),
     full(libc::SYS_linkat, "linkat", link),
     full(libc::SYS_rename, "rename", |ctx, [old, new, ..]| rename(ctx, CWD, old, CWD, new, 0)),
-    full(libc::SYS_renameat, "renameat", |ctx, [fd, old, fd2, new, ..]| rename(ctx, fd as i32, old, fd2 as i32, new, 0)),
+    full(libc::SYS_renameat, "renameat", |ctx, [fd, old, fd2, new, ..]| {
+        rename(ctx, fd as i32, old, fd2 as i32, new, 0)
+    }),
     full(libc::SYS_renameat2, "renameat2", |ctx, [fd, old, fd2, new, flags, _]| {
         rename(ctx, fd as i32, old, fd2 as i32, new, flags as u32)
     }),
     full(libc::SYS_readlink, "readlink", |ctx, [path, at, len, ..]| readlink(ctx, CWD, path, at, len)),
-    full(libc::SYS_readlinkat, "readlinkat", |ctx, [fd, path, at, len, ..]| readlink(ctx, fd as i32, path, at, len)),
+    full(libc::SYS_readlinkat, "readlinkat", |ctx, [fd, path, at, len, ..]| {
+        readlink(ctx, fd as i32, path, at, len)
+    }),
     full(libc::SYS_access, "access", |ctx, [path, mode, ..]| access(ctx, CWD, path, mode, 0)),
     full(libc::SYS_faccessat, "faccessat", |ctx, [fd, path, mode, ..]| access(ctx, fd as i32, path, mode, 0)),
-    full(libc::SYS_faccessat2, "faccessat2", |ctx, [fd, path, mode, flags, ..]| access(ctx, fd as i32, path, mode, flags)),
+    full(libc::SYS_faccessat2, "faccessat2", |ctx, [fd, path, mode, flags, ..]| {
+        access(ctx, fd as i32, path, mode, flags)
+    }),
     full(libc::SYS_chmod, "chmod", |ctx, [path, mode, ..]| chmod(ctx, CWD, path, mode, 0)),
     full(libc::SYS_fchmodat, "fchmodat", |ctx, [fd, path, mode, ..]| chmod(ctx, fd as i32, path, mode, 0)),
-    full(libc::SYS_fchmodat2, "fchmodat2", |ctx, [fd, path, mode, flags, ..]| chmod(ctx, fd as i32, path, mode, flags)),
+    full(libc::SYS_fchmodat2, "fchmodat2", |ctx, [fd, path, mode, flags, ..]| {
+        chmod(ctx, fd as i32, path, mode, flags)
+    }),
     full(libc::SYS_fchmod, "fchmod", |ctx, [fd, mode, ..]| {
         let path = ctx.file(fd)?.path().clone();
         vfs::chmod(&ctx.creds(), &path, mode as u32).map(|()| 0)
@@ -47,7 +63,9 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_lchown, "lchown", |ctx, [path, uid, gid, ..]| {
         chown(ctx, CWD, path, uid, gid, libc::AT_SYMLINK_NOFOLLOW as u64)
     }),
-    full(libc::SYS_fchownat, "fchownat", |ctx, [fd, path, uid, gid, flags, _]| chown(ctx, fd as i32, path, uid, gid, flags)),
+    full(libc::SYS_fchownat, "fchownat", |ctx, [fd, path, uid, gid, flags, _]| {
+        chown(ctx, fd as i32, path, uid, gid, flags)
+    }),
     full(libc::SYS_fchown, "fchown", |ctx, [fd, uid, gid, ..]| {
         let path = ctx.file(fd)?.path().clone();
         vfs::chown(&ctx.creds(), &path, id(uid), id(gid)).map(|()| 0)
@@ -302,7 +320,11 @@ fn utimes(ctx: &mut Ctx, dirfd: i32, path: u64, at: u64) -> Result<u64> {
         let mut u = Unpacker(&b);
         let mut one = || {
             let (sec, us) = (u.i64(), u.i64());
-            if (0..1_000_000).contains(&us) { Ok(SetTime::To(Timespec { sec, nsec: us * 1000 })) } else { Err(Errno::EINVAL) }
+            if (0..1_000_000).contains(&us) {
+                Ok(SetTime::To(Timespec { sec, nsec: us * 1000 }))
+            } else {
+                Err(Errno::EINVAL)
+            }
         };
         (a, m) = (one()?, one()?);
     }

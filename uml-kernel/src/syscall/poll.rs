@@ -2,7 +2,7 @@
 
 use super::signal::{read_set, restore_mask, swap_mask};
 use super::sync::timespec;
-use super::{Args, Entry, full};
+use super::{Entry, full};
 use crate::base::wait::Events;
 use crate::base::{Errno, Result, Timespec, time};
 use crate::fs::poll::poll_files;
@@ -39,7 +39,8 @@ pub(super) const TABLE: &[Entry] = &[
                 Some(if ns == 0 { 0 } else { time::now().saturating_add(ns) })
             }
         };
-        let result = select(ctx, n, [r, w, e], deadline).map_err(|e| if e == Errno::ERESTARTNOHAND { Errno::ERESTARTNOHAND } else { e });
+        let result = select(ctx, n, [r, w, e], deadline)
+            .map_err(|e| if e == Errno::ERESTARTNOHAND { Errno::ERESTARTNOHAND } else { e });
         if timeout != 0 {
             let left = deadline.unwrap_or(0).saturating_sub(time::now());
             let bytes = Packer::new().u64(left / 1_000_000_000).u64(left % 1_000_000_000 / 1000);

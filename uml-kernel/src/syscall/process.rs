@@ -10,14 +10,18 @@ use crate::task::fork::{self, CloneArgs};
 use crate::task::{Ctx, kernel};
 
 pub(super) const TABLE: &[Entry] = &[
-    full(libc::SYS_fork, "fork", |ctx, _| fork::clone(ctx, &CloneArgs { exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() })),
+    full(libc::SYS_fork, "fork", |ctx, _| {
+        fork::clone(ctx, &CloneArgs { exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() })
+    }),
     full(libc::SYS_vfork, "vfork", |ctx, _| {
         let flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
         fork::clone(ctx, &CloneArgs { flags, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() })
     }),
     partial(libc::SYS_clone, "clone", "namespaces, CLONE_PIDFD", clone),
     partial(libc::SYS_clone3, "clone3", "namespaces, cgroups, set_tid, CLONE_PIDFD", clone3),
-    full(libc::SYS_execve, "execve", |ctx, [path, argv, envp, ..]| execve(ctx, libc::AT_FDCWD, path, argv, envp, 0)),
+    full(libc::SYS_execve, "execve", |ctx, [path, argv, envp, ..]| {
+        execve(ctx, libc::AT_FDCWD, path, argv, envp, 0)
+    }),
     full(libc::SYS_execveat, "execveat", |ctx, [fd, path, argv, envp, flags, _]| {
         execve(ctx, fd as i32, path, argv, envp, flags as i32)
     }),
@@ -40,7 +44,10 @@ pub(super) const TABLE: &[Entry] = &[
 fn clone(ctx: &mut Ctx, [flags, stack, parent_tid, child_tid, tls, _]: Args) -> Result<u64> {
     let signal = flags & 0xff;
     let flags = flags & !0xff & 0xffff_ffff;
-    fork::clone(ctx, &CloneArgs { flags, pidfd: parent_tid, child_tid, parent_tid, exit_signal: signal, stack, tls })
+    fork::clone(
+        ctx,
+        &CloneArgs { flags, pidfd: parent_tid, child_tid, parent_tid, exit_signal: signal, stack, tls },
+    )
 }
 
 fn clone3(ctx: &mut Ctx, [at, size, ..]: Args) -> Result<u64> {
@@ -63,7 +70,10 @@ fn clone3(ctx: &mut Ctx, [at, size, ..]: Args) -> Result<u64> {
     if set_tid != 0 || set_tid_size != 0 || (stack == 0) != (stack_size == 0) || flags & 0xff != 0 {
         return Err(Errno::EINVAL);
     }
-    fork::clone(ctx, &CloneArgs { flags, pidfd, child_tid, parent_tid, exit_signal, stack: stack + stack_size, tls })
+    fork::clone(
+        ctx,
+        &CloneArgs { flags, pidfd, child_tid, parent_tid, exit_signal, stack: stack + stack_size, tls },
+    )
 }
 
 /// Reads a NULL-terminated array of strings.
@@ -87,7 +97,9 @@ fn strings(memory: &UserMemory, at: u64, room: &mut usize) -> Result<Vec<Vec<u8>
             if p == 0 {
                 return Ok(out);
             }
-            let s = memory.string(p, MAX_ARG).map_err(|e| if e == Errno::ENAMETOOLONG { Errno::E2BIG } else { e })?;
+            let s = memory
+                .string(p, MAX_ARG)
+                .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::E2BIG } else { e })?;
             *room = room.checked_sub(s.len() + 9).ok_or(Errno::E2BIG)?;
             out.push(s);
             next += 8;
@@ -140,7 +152,12 @@ fn put_rusage(ctx: &mut Ctx, at: u64, waited: &Waited) -> Result<()> {
 
 fn wait4(ctx: &mut Ctx, [pid, status, options, usage, ..]: Args) -> Result<u64> {
     let options = options as i32;
-    let known = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WALL | libc::__WCLONE | libc::__WNOTHREAD;
+    let known = libc::WNOHANG
+        | libc::WUNTRACED
+        | libc::WCONTINUED
+        | libc::__WALL
+        | libc::__WCLONE
+        | libc::__WNOTHREAD;
     if options & !known != 0 {
         return Err(Errno::EINVAL);
     }

@@ -95,7 +95,9 @@ pub(super) const TABLE: &[Entry] = &[
         use crate::task::ctx::Restart;
         match ctx.restart {
             Some(Restart::Sleep(deadline, remainder)) => super::time::sleep(ctx, deadline, remainder),
-            Some(Restart::Futex(addr, op, value, deadline)) => super::sync::restart(ctx, addr, op, value, deadline),
+            Some(Restart::Futex(addr, op, value, deadline)) => {
+                super::sync::restart(ctx, addr, op, value, deadline)
+            }
             Some(Restart::Poll(fds, n, deadline)) => super::poll::poll_restarting(ctx, fds, n, deadline),
             None => Err(Errno::EINTR),
         }
@@ -138,7 +140,8 @@ fn sigaction(ctx: &mut Ctx, [signo, new, old, size, ..]: Args) -> Result<u64> {
         let mut bytes = [0; 32];
         ctx.read(new, &mut bytes)?;
         let mut u = Unpacker(&bytes);
-        let action = Action { handler: u.u64(), flags: u.u64(), restorer: u.u64(), mask: u.u64() & !UNSTOPPABLE };
+        let action =
+            Action { handler: u.u64(), flags: u.u64(), restorer: u.u64(), mask: u.u64() & !UNSTOPPABLE };
         Some(action)
     } else {
         None
@@ -284,7 +287,10 @@ fn kill(ctx: &mut Ctx, [pid, signo, ..]: Args) -> Result<u64> {
         0 => kernel().table.group(group),
         -1 => {
             let table = kernel().table.lock();
-            let others = table.processes.values().filter(|e| e.process.pid != own && e.process.pid != 1 && e.zombie.is_none());
+            let others = table
+                .processes
+                .values()
+                .filter(|e| e.process.pid != own && e.process.pid != 1 && e.zombie.is_none());
             others.map(|e| e.process.clone()).collect()
         }
         i32::MIN => return Err(Errno::ESRCH),

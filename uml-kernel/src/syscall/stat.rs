@@ -100,7 +100,14 @@ fn statfs(ctx: &mut Ctx, path: &Path, at: u64) -> Result<u64> {
             bits |= bit;
         }
     }
-    let p = Packer::new().u64(s.magic).u64(s.bsize).u64(s.blocks).u64(s.bfree).u64(s.bavail).u64(s.files).u64(s.ffree);
+    let p = Packer::new()
+        .u64(s.magic)
+        .u64(s.bsize)
+        .u64(s.blocks)
+        .u64(s.bfree)
+        .u64(s.bavail)
+        .u64(s.files)
+        .u64(s.ffree);
     let p = p.u64(path.mount.fs().dev()).u64(s.namelen).u64(s.bsize).u64(bits).pad(120);
     ctx.put(at, &p.0)?;
     Ok(0)

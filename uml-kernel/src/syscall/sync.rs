@@ -50,22 +50,34 @@ pub(super) const TABLE: &[Entry] = &[
         ctx.put(at, &mask)?;
         Ok(bytes as u64)
     }),
-    partial(libc::SYS_sched_setaffinity, "sched_setaffinity", "tasks run on any vCPU", |ctx, [pid, len, at, ..]| {
-        task(ctx, pid)?;
-        let mut mask = vec![0; (len as usize).min(128)];
-        ctx.read(at, &mut mask)?;
-        let any = (0..sched::cpus()).any(|n| mask.get(n / 8).is_some_and(|b| b >> (n % 8) & 1 != 0));
-        if any { Ok(0) } else { Err(Errno::EINVAL) }
+    partial(
+        libc::SYS_sched_setaffinity,
+        "sched_setaffinity",
+        "tasks run on any vCPU",
+        |ctx, [pid, len, at, ..]| {
+            task(ctx, pid)?;
+            let mut mask = vec![0; (len as usize).min(128)];
+            ctx.read(at, &mut mask)?;
+            let any = (0..sched::cpus()).any(|n| mask.get(n / 8).is_some_and(|b| b >> (n % 8) & 1 != 0));
+            if any { Ok(0) } else { Err(Errno::EINVAL) }
+        },
+    ),
+    partial(libc::SYS_sched_getscheduler, "sched_getscheduler", "SCHED_OTHER only", |ctx, [pid, ..]| {
+        task(ctx, pid).map(|()| 0)
     }),
-    partial(libc::SYS_sched_getscheduler, "sched_getscheduler", "SCHED_OTHER only", |ctx, [pid, ..]| task(ctx, pid).map(|()| 0)),
-    partial(libc::SYS_sched_setscheduler, "sched_setscheduler", "SCHED_OTHER only", |ctx, [pid, policy, ..]| {
-        task(ctx, pid)?;
-        match policy {
-            0 | 3 | 5 => Ok(0),
-            1 | 2 | 6 => Err(Errno::EPERM),
-            _ => Err(Errno::EINVAL),
-        }
-    }),
+    partial(
+        libc::SYS_sched_setscheduler,
+        "sched_setscheduler",
+        "SCHED_OTHER only",
+        |ctx, [pid, policy, ..]| {
+            task(ctx, pid)?;
+            match policy {
+                0 | 3 | 5 => Ok(0),
+                1 | 2 | 6 => Err(Errno::EPERM),
+                _ => Err(Errno::EINVAL),
+            }
+        },
+    ),
     partial(libc::SYS_sched_getparam, "sched_getparam", "SCHED_OTHER only", |ctx, [pid, at, ..]| {
         task(ctx, pid)?;
         ctx.put(at, &0u32.to_le_bytes())?;
@@ -75,14 +87,19 @@ pub(super) const TABLE: &[Entry] = &[
         task(ctx, pid)?;
         if ctx.memory().u32(at)? == 0 { Ok(0) } else { Err(Errno::EINVAL) }
     }),
-    partial(libc::SYS_sched_getattr, "sched_getattr", "SCHED_OTHER only", |ctx, [pid, at, size, flags, ..]| {
-        task(ctx, pid)?;
-        if size < 48 || flags != 0 {
-            return Err(Errno::EINVAL);
-        }
-        ctx.put(at, &Packer::new().u32(48).pad(48).0)?;
-        Ok(0)
-    }),
+    partial(
+        libc::SYS_sched_getattr,
+        "sched_getattr",
+        "SCHED_OTHER only",
+        |ctx, [pid, at, size, flags, ..]| {
+            task(ctx, pid)?;
+            if size < 48 || flags != 0 {
+                return Err(Errno::EINVAL);
+            }
+            ctx.put(at, &Packer::new().u32(48).pad(48).0)?;
+            Ok(0)
+        },
+    ),
     partial(libc::SYS_sched_setattr, "sched_setattr", "no effect", |ctx, [pid, at, ..]| {
         task(ctx, pid)?;
         match ctx.memory().u32(at + 4)? {
@@ -138,7 +155,7 @@ fn futex_call(ctx: &mut Ctx, [addr, op, value, timeout, addr2, value3]: Args) ->
                     Some(match command {
                         libc::FUTEX_WAIT => time::now().saturating_add(t),
                         _ if realtime => time::now().saturating_add(t.saturating_sub(time::real().nanos())),
-                        _ => t.saturating_sub(time::boot()),
+                        _ => t,
                     })
                 }
             };
@@ -146,7 +163,8 @@ fn futex_call(ctx: &mut Ctx, [addr, op, value, timeout, addr2, value3]: Args) ->
             match futex::wait(ctx, addr, private, value as u32, bits, deadline) {
                 Ok(()) => Ok(0),
                 Err(Errno::ERESTARTSYS) if deadline.is_some() && command == libc::FUTEX_WAIT => {
-                    ctx.restart = Some(crate::task::ctx::Restart::Futex(addr, op as u32, value as u32, deadline));
+                    ctx.restart =
+                        Some(crate::task::ctx::Restart::Futex(addr, op as u32, value as u32, deadline));
                     Err(Errno::ERESTART_RESTARTBLOCK)
                 }
                 Err(e) => Err(e),

@@ -20,7 +20,11 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     full(libc::SYS_clock_getres, "clock_getres", |ctx, [clock, at, ..]| {
         read(ctx, clock as i32)?;
-        let ns = if matches!(clock as i32, libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE) { 4_000_000 } else { 1 };
+        let ns = if matches!(clock as i32, libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE) {
+            4_000_000
+        } else {
+            1
+        };
         if at != 0 {
             ctx.put(at, &timespec_bytes(ns))?;
         }
@@ -124,10 +128,19 @@ fn process_times(ctx: &Ctx) -> (u64, u64) {
 /// A clock's time in ns.
 fn read(ctx: &Ctx, clock: i32) -> Result<u64> {
     Ok(match clock {
-        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_REALTIME_ALARM => time::real().nanos(),
+        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_REALTIME_ALARM => {
+            time::real().nanos()
+        }
         libc::CLOCK_TAI => time::real().nanos(),
-        libc::CLOCK_MONOTONIC | libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_MONOTONIC_COARSE | libc::CLOCK_BOOTTIME
-        | libc::CLOCK_BOOTTIME_ALARM => time::boot() + time::now(),
+        libc::CLOCK_MONOTONIC
+        | libc::CLOCK_MONOTONIC_RAW
+        | libc::CLOCK_MONOTONIC_COARSE
+        | libc::CLOCK_BOOTTIME
+        | libc::CLOCK_BOOTTIME_ALARM => {
+            // Asked by the host's vDSO, where that cannot read the clock itself: ours takes the difference off.
+            let by_host = ctx.regs.rip >= crate::platform::x86_64::layout::TASK_SIZE;
+            time::now() + if by_host { time::boot() } else { 0 }
+        }
         libc::CLOCK_PROCESS_CPUTIME_ID => {
             let (user, system) = process_times(ctx);
             user + system
@@ -168,7 +181,9 @@ fn absolute(clock: i32, t: Timespec) -> Result<u64> {
         libc::CLOCK_REALTIME | libc::CLOCK_TAI | libc::CLOCK_REALTIME_ALARM => {
             Ok(time::now().saturating_add(t.nanos().saturating_sub(time::real().nanos())))
         }
-        libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => Ok(t.nanos().saturating_sub(time::boot())),
+        libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => {
+            Ok(t.nanos().saturating_sub(time::boot()))
+        }
         libc::CLOCK_PROCESS_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
     }
@@ -246,12 +261,11 @@ fn timer_create(ctx: &mut Ctx, [clock, event, id_at, ..]: Args) -> Result<u64> {
             _ => return Err(Errno::EINVAL),
         }
     }
-    let timer = Posix { clock, signo, value, thread, armed: None, interval: 0, overrun: Arc::new(AtomicI32::new(0)) };
+    let timer =
+        Posix { clock, signo, value, thread, armed: None, interval: 0, overrun: Arc::new(AtomicI32::new(0)) };
     let id = ctx.task.process.timers.lock().add(timer);
-    if default_value {
-        if let Some(t) = ctx.task.process.timers.lock().posix.get_mut(&id) {
-            t.value = id as u64;
-        }
+    if default_value && let Some(t) = ctx.task.process.timers.lock().posix.get_mut(&id) {
+        t.value = id as u64;
     }
     ctx.memory().put_u32(id_at, id as u32)?;
     Ok(0)

@@ -6,16 +6,22 @@ use crate::task::{Ctx, kernel};
 
 /// Whether a family is traced.
 pub(super) fn wants(family: &str) -> bool {
-    kernel().options.strace.as_deref().is_some_and(|f| f.is_empty() || f == "all" || f.split(',').any(|x| x == family))
+    kernel()
+        .options
+        .strace
+        .as_deref()
+        .is_some_and(|f| f.is_empty() || f == "all" || f.split(',').any(|x| x == family))
 }
 
 /// Calls whose first or second argument is a path.
 fn path_argument(name: &str) -> Option<usize> {
     match name {
-        "open" | "stat" | "lstat" | "access" | "execve" | "readlink" | "mkdir" | "rmdir" | "unlink" | "chdir" | "statfs"
-        | "rename" | "link" | "symlink" | "chmod" | "chown" | "truncate" | "creat" => Some(0),
-        "openat" | "newfstatat" | "faccessat" | "faccessat2" | "readlinkat" | "mkdirat" | "unlinkat" | "statx"
-        | "openat2" | "fchmodat" | "fchownat" | "utimensat" | "renameat2" | "linkat" => Some(1),
+        "open" | "stat" | "lstat" | "access" | "execve" | "readlink" | "mkdir" | "rmdir" | "unlink"
+        | "chdir" | "statfs" | "rename" | "link" | "symlink" | "chmod" | "chown" | "truncate" | "creat" => {
+            Some(0)
+        }
+        "openat" | "newfstatat" | "faccessat" | "faccessat2" | "readlinkat" | "mkdirat" | "unlinkat"
+        | "statx" | "openat2" | "fchmodat" | "fchownat" | "utimensat" | "renameat2" | "linkat" => Some(1),
         _ => None,
     }
 }

@@ -112,7 +112,10 @@ impl Ctx {
 
     /// Copies a small result to the guest: together with the return to it, where that can be foreseen to work.
     pub fn put(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
-        if bytes.len() <= 2048 && self.mm.is_writable(address, bytes.len() as u64) && self.stub.order_copy(address, bytes) {
+        if bytes.len() <= 2048
+            && self.mm.is_writable(address, bytes.len() as u64)
+            && self.stub.order_copy(address, bytes)
+        {
             return Ok(());
         }
         self.memory().write(address, bytes)
@@ -166,7 +169,8 @@ impl Ctx {
         self.stub.enter(&self.regs);
         let mut patience = 0;
         let (regs, trap) = loop {
-            let timeout = if patience > 0 { Some(std::time::Duration::from_millis(200)) } else { sched::guest_time() };
+            let timeout =
+                if patience > 0 { Some(std::time::Duration::from_millis(200)) } else { sched::guest_time() };
             match self.stub.wait(timeout, platform.sites()) {
                 Some(stopped) => break stopped,
                 None => {

@@ -160,7 +160,8 @@ fn push_frame(ctx: &mut Ctx, info: &SigInfo, action: &Action) -> Result<()> {
         gregs[20] = 14;
         gregs[19] = 4;
     }
-    let mut frame = Packer::new().u64(action.restorer).u64(UC_FLAGS).u64(0).u64(stack).i32(ss_flags).u32(0).u64(size);
+    let mut frame =
+        Packer::new().u64(action.restorer).u64(UC_FLAGS).u64(0).u64(stack).i32(ss_flags).u32(0).u64(size);
     for greg in gregs {
         frame = frame.u64(greg);
     }
@@ -217,7 +218,8 @@ pub fn sigreturn(ctx: &mut Ctx) -> Result<()> {
     let near = bytes[..got].get(fp_at.wrapping_sub(uc_at) as usize..).unwrap_or_default();
     let state = if fp_at == 0 { Vec::new() } else { read_fpstate(&memory, fp_at, near)? };
     // Of another size than this CPU's: the host would refuse it.
-    let state = if state.len() == platform.xstate().size + 4 || state.len() == 512 { state } else { Vec::new() };
+    let state =
+        if state.len() == platform.xstate().size + 4 || state.len() == 512 { state } else { Vec::new() };
     ctx.regs = regs;
     ctx.stub.restore_all(&regs, (!state.is_empty()).then_some(&state), platform)?;
     ctx.task.blocked.store(mask & !UNSTOPPABLE, Ordering::SeqCst);

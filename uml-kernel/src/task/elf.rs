@@ -7,7 +7,7 @@ use crate::platform::x86_64::layout::TASK_SIZE;
 
 /// A segment to be mapped.
 #[derive(Debug, Clone, Copy)]
-pub struct Segment {
+pub(super) struct Segment {
     /// Offset in the file.
     pub offset: u64,
     /// Address, before relocation.
@@ -22,7 +22,7 @@ pub struct Segment {
 
 /// A program or interpreter.
 #[derive(Debug)]
-pub struct Program {
+pub(super) struct Program {
     /// Can be placed anywhere (ET_DYN).
     pub relocatable: bool,
     /// First instruction, before relocation.
@@ -57,7 +57,7 @@ fn read_exact(file: &File, at: u64, len: usize) -> Result<Vec<u8>> {
 }
 
 /// Reads the headers of a program, of which `head` is the beginning; ENOEXEC if it is none for this machine.
-pub fn parse(file: &File, head: &[u8]) -> Result<Program> {
+pub(super) fn parse(file: &File, head: &[u8]) -> Result<Program> {
     if head.len() < 64 || head[..4] != *b"\x7fELF" || head[4] != 2 || head[5] != 1 {
         return Err(Errno::ENOEXEC);
     }
@@ -127,7 +127,7 @@ pub fn parse(file: &File, head: &[u8]) -> Result<Program> {
 
 impl Program {
     /// Lowest and highest address of its segments, in whole pages.
-    pub fn span(&self) -> (u64, u64) {
+    pub(super) fn span(&self) -> (u64, u64) {
         let low = self.segments.iter().map(|s| s.addr & !(PAGE - 1)).min().unwrap_or(0);
         let high = self.segments.iter().map(|s| s.addr + s.mem_len).max().unwrap_or(0);
         (low, high.next_multiple_of(PAGE))

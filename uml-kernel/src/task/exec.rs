@@ -4,11 +4,13 @@ use super::ctx::Ctx;
 use super::elf::{self, Program};
 use super::process::Task;
 use super::signal::{Action, SIG_DFL, SIG_IGN};
-use super::{exit, kernel};
+use super::{exit, kernel, vdso};
 use crate::base::{Errno, Mutex, Rank, Result};
-use crate::fs::{ALL_CAPS, Creds, File, FileOps, Lookup, MAY_EXEC, MapSource, MountFlags, OpenFlags, Path, kind};
+use crate::fs::{
+    ALL_CAPS, Creds, File, FileOps, Lookup, MAY_EXEC, MapSource, MountFlags, OpenFlags, Path, kind,
+};
 use crate::mm::{Backing, Image, Inner, Mm, PAGE, Packer, Vma};
-use crate::platform::x86_64::layout::{HOST_VDSO, TASK_SIZE};
+use crate::platform::x86_64::layout::TASK_SIZE;
 use crate::platform::{Op, Regs, StubThread};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -165,7 +167,8 @@ impl Builder<'_> {
     fn note(&self, start: u64, end: u64, prot: i32, backing: Backing, name: &'static str) {
         let mut inner = self.mm.lock();
         inner.vmas.remove(start, end);
-        let vma = Vma { start, end, prot, max_prot: 7, shared: false, backing, offset: 0, name, dont_fork: false };
+        let vma =
+            Vma { start, end, prot, max_prot: 7, shared: false, backing, offset: 0, name, dont_fork: false };
         inner.vmas.insert(vma);
     }
 
@@ -236,8 +239,18 @@ fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, 
     b.stub.order(Op::map_anonymous(stack_start, stack_len, prot, libc::MAP_PRIVATE | libc::MAP_NORESERVE))?;
     b.note(stack_start, stack_top, prot, Backing::Anonymous, "[stack]");
     b.stub.flush()?;
+    let vdso = match &kernel().vdso {
+        Some(fd) => {
+            let at = mm.lock().vmas.find_gap(vdso::SIZE, PAGE, mmap_base).ok_or(Errno::ENOMEM)?;
+            let prot = libc::PROT_READ | libc::PROT_EXEC;
+            b.stub.map_file(fd.as_fd(), Op::map_passed(at, vdso::SIZE, prot, libc::MAP_PRIVATE, 0))?;
+            b.note(at, at + vdso::SIZE, prot, Backing::Anonymous, "[vdso]");
+            at
+        }
+        None => 0,
+    };
     let heap = (high + bias).next_multiple_of(PAGE) + random_pages(0x2000);
-    let (rsp, image) = push_stack(&mm, stack_top, request, loaded, bias, base)?;
+    let (rsp, image) = push_stack(&mm, stack_top, request, loaded, [bias, base, vdso])?;
     {
         let mut inner: crate::base::sync::MutexGuard<'_, Inner> = mm.lock();
         inner.brk_start = heap;
@@ -246,14 +259,21 @@ fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, 
             let mut s = loaded.program.segments.iter().filter(|s| (s.prot & libc::PROT_EXEC != 0) == exec);
             s.next().map_or((0, 0), |s| (s.addr + bias, s.addr + bias + s.file_len))
         };
-        inner.image = Image { code: of(true), data: of(false), exe: Some(loaded.file.clone()), stack: rsp, ..image };
+        inner.image =
+            Image { code: of(true), data: of(false), exe: Some(loaded.file.clone()), stack: rsp, ..image };
     }
     let regs = Regs { rip: entry, rsp, rflags: 0x202, ..Regs::default() };
     Ok((b.stub, mm, regs))
 }
 
 /// Writes strings, vectors and the auxiliary vector to the new stack; its pointer, and where things are.
-fn push_stack(mm: &Mm, top: u64, request: &Request, loaded: &Loaded, bias: u64, base: u64) -> Result<(u64, Image)> {
+fn push_stack(
+    mm: &Mm,
+    top: u64,
+    request: &Request,
+    loaded: &Loaded,
+    [bias, base, vdso]: [u64; 3],
+) -> Result<(u64, Image)> {
     let mut strings = Vec::new();
     let mut offsets = Vec::new();
     for s in request.args.iter().chain(&request.env) {
@@ -276,7 +296,7 @@ fn push_stack(mm: &Mm, top: u64, request: &Request, loaded: &Loaded, bias: u64, 
     let c = &loaded.creds;
     let of = std::arch::x86_64::__cpuid(1);
     let auxv: Vec<(u64, u64)> = vec![
-        (libc::AT_SYSINFO_EHDR, vdso()),
+        (libc::AT_SYSINFO_EHDR, vdso),
         (51, 3632), // AT_MINSIGSTKSZ
         (libc::AT_HWCAP, of.edx.into()),
         (libc::AT_PAGESZ, PAGE),
@@ -318,11 +338,6 @@ fn push_stack(mm: &Mm, top: u64, request: &Request, loaded: &Loaded, bias: u64, 
     let args = (strings_at, strings_at + args_len);
     let env = (strings_at + args_len, strings_at + strings_len);
     Ok((rsp, Image { args, env, auxv: aux.0, ..Image::default() }))
-}
-
-/// The vDSO's address, 0 for none.
-fn vdso() -> u64 {
-    kernel().platform.vdso().map_or(0, |offset| HOST_VDSO + offset)
 }
 
 /// Runs a program in place of the caller's.

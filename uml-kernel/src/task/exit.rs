@@ -117,7 +117,13 @@ fn find_reaper(table: &Inner, mut parent: Pid) -> Pid {
     1
 }
 
-fn adopt(table: &mut Inner, child: Pid, reaper: Pid, signals: &mut Vec<(Arc<Process>, SigInfo)>, wake: &mut Vec<Arc<Process>>) {
+fn adopt(
+    table: &mut Inner,
+    child: Pid,
+    reaper: Pid,
+    signals: &mut Vec<(Arc<Process>, SigInfo)>,
+    wake: &mut Vec<Arc<Process>>,
+) {
     let Some(entry) = table.processes.get_mut(&child) else { return };
     entry.parent = reaper;
     let zombie = entry.zombie.map(|status| (entry.process.clone(), entry.uid, status));
@@ -241,7 +247,9 @@ pub fn wait(ctx: &Ctx, which: &Which, options: i32) -> Result<Option<Waited>> {
 fn look(ctx: &Ctx, which: &Which, options: i32) -> Result<Option<Waited>> {
     let own = &ctx.task.process;
     let mut table = kernel().table.lock();
-    let Some(children) = table.processes.get(&own.pid).map(|e| e.children.clone()) else { return Err(Errno::ECHILD) };
+    let Some(children) = table.processes.get(&own.pid).map(|e| e.children.clone()) else {
+        return Err(Errno::ECHILD);
+    };
     let mut any = false;
     for pid in children {
         let Some(entry) = table.processes.get_mut(&pid) else { continue };
@@ -280,8 +288,11 @@ fn look(ctx: &Ctx, which: &Which, options: i32) -> Result<Option<Waited>> {
         if !keep {
             entry.news = None;
         }
-        let (code, value) =
-            if continued { (libc::CLD_CONTINUED, libc::SIGCONT) } else { (libc::CLD_STOPPED, news >> 8 & 0xff) };
+        let (code, value) = if continued {
+            (libc::CLD_CONTINUED, libc::SIGCONT)
+        } else {
+            (libc::CLD_STOPPED, news >> 8 & 0xff)
+        };
         let info = SigInfo::child(code, pid, entry.uid, value, (0, 0));
         let usage = total(&entry.process);
         return Ok(Some(Waited { pid, status: news, info, usage }));
@@ -309,6 +320,8 @@ pub fn kill_other_threads(ctx: &Ctx) -> Result<()> {
     let how = How { uninterruptible: true, deadline: None };
     process
         .signal_events
-        .wait(how, || (kernel().table.threads(process.pid).len() <= 1 || process.exiting().is_some()).then_some(()))
+        .wait(how, || {
+            (kernel().table.threads(process.pid).len() <= 1 || process.exiting().is_some()).then_some(())
+        })
         .map_err(|_| Errno::EINTR)
 }

@@ -44,15 +44,20 @@ impl VforkDone {
     }
 }
 
-const NAMESPACES: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWUSER | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET | libc::CLONE_NEWCGROUP;
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP;
 
 fn check(args: &CloneArgs) -> Result<()> {
     let has = |f: i32| args.flags & f as u64 != 0;
     if has(libc::CLONE_THREAD) && !has(libc::CLONE_SIGHAND)
         || has(libc::CLONE_SIGHAND) && !has(libc::CLONE_VM)
         || has(libc::CLONE_NEWNS) && has(libc::CLONE_FS)
-        || has(libc::CLONE_PIDFD) && (has(libc::CLONE_DETACHED) || has(libc::CLONE_THREAD) && false)
+        || has(libc::CLONE_PIDFD) && has(libc::CLONE_DETACHED)
         || args.exit_signal > 64
     {
         return Err(Errno::EINVAL);
@@ -78,9 +83,15 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     }
     if !thread {
         let limit = ctx.task.process.limit(libc::RLIMIT_NPROC);
-        let privileged = creds.has(crate::fs::Cap::SysResource) || creds.has(crate::fs::Cap::SysAdmin) || creds.uid == 0;
+        let privileged =
+            creds.has(crate::fs::Cap::SysResource) || creds.has(crate::fs::Cap::SysAdmin) || creds.uid == 0;
         let table = kernel().table.lock();
-        let own = table.processes.values().filter(|e| e.uid == creds.uid).map(|e| e.threads.len() as u64).sum::<u64>();
+        let own = table
+            .processes
+            .values()
+            .filter(|e| e.uid == creds.uid)
+            .map(|e| e.threads.len() as u64)
+            .sum::<u64>();
         if own >= limit && !privileged {
             return Err(Errno::EAGAIN);
         }
@@ -166,9 +177,9 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     if let Some(done) = vfork {
         let how = How { uninterruptible: true, deadline: None };
         let process = ctx.task.process.clone();
-        let _ = done.queue.wait(how, || {
-            (done.done.load(Ordering::SeqCst) || process.exiting().is_some()).then_some(())
-        });
+        let _ = done
+            .queue
+            .wait(how, || (done.done.load(Ordering::SeqCst) || process.exiting().is_some()).then_some(()));
     }
     Ok(tid as u64)
 }

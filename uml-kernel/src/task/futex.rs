@@ -4,7 +4,7 @@ use super::Ctx;
 use super::kernel;
 use crate::base::fiber::Fiber;
 use crate::base::time::Instant;
-use crate::base::wait::{Events, How, Wake, Waiter};
+use crate::base::wait::{Events, How, Waiter, Wake};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::{Backing, Mm, UserMemory};
 use std::collections::HashMap;
@@ -70,7 +70,14 @@ pub fn key(mm: &Mm, address: u64, private: bool) -> Result<Key> {
 }
 
 /// Sleeps while the word is `value`: EAGAIN if it is another, ETIMEDOUT, ERESTARTSYS.
-pub fn wait(ctx: &mut Ctx, address: u64, private: bool, value: u32, bits: u32, deadline: Option<Instant>) -> Result<()> {
+pub fn wait(
+    ctx: &mut Ctx,
+    address: u64,
+    private: bool,
+    value: u32,
+    bits: u32,
+    deadline: Option<Instant>,
+) -> Result<()> {
     if bits == 0 {
         return Err(Errno::EINVAL);
     }

@@ -13,6 +13,7 @@ pub mod send;
 pub mod signal;
 pub mod table;
 pub mod timers;
+pub mod vdso;
 
 use crate::base::{Mutex, Rank};
 use crate::mm::Usage;
@@ -51,6 +52,8 @@ pub struct Kernel {
     pub ended: parking_lot::Mutex<Option<i32>>,
     /// Told then.
     pub ended_cond: Condvar,
+    /// The vDSO's object.
+    pub vdso: Option<Arc<std::os::fd::OwnedFd>>,
 }
 
 static KERNEL: OnceLock<Kernel> = OnceLock::new();
@@ -58,8 +61,10 @@ static KERNEL: OnceLock<Kernel> = OnceLock::new();
 impl Kernel {
     /// Makes the kernel; once.
     pub fn start(platform: Arc<Platform>, options: Options) -> &'static Kernel {
+        let vdso = vdso::file(&platform, crate::platform::x86_64::layout::HOST_VDSO).ok();
         KERNEL.get_or_init(|| Kernel {
             platform,
+            vdso,
             usage: Usage::new(),
             table: table::Table::default(),
             names: Mutex::new(Rank::Leaf, (b"uml".to_vec(), b"(none)".to_vec())),

@@ -105,8 +105,8 @@ impl Process {
     /// The action of a signal.
     pub fn action(&self, signo: i32) -> Action {
         let actions = self.actions.lock().clone();
-        let action = actions.lock()[signo as usize - 1];
-        action
+
+        actions.lock()[signo as usize - 1]
     }
 
     /// Whether its threads are ending, and with what.
@@ -251,10 +251,10 @@ impl Task {
         if let Some(fiber) = self.fiber.get() {
             fiber.set_interrupted(true);
         }
-        if self.in_guest.load(Ordering::SeqCst) {
-            if let Some(kicker) = self.kicker.lock().as_ref() {
-                kicker.kick();
-            }
+        if self.in_guest.load(Ordering::SeqCst)
+            && let Some(kicker) = self.kicker.lock().as_ref()
+        {
+            kicker.kick();
         }
     }
 

@@ -40,7 +40,9 @@ fn send(process: &Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) {
         process.signal_events.wake_all();
         return;
     }
-    let blocked_or_waited = |t: &Arc<Task>| t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0;
+    let blocked_or_waited = |t: &Arc<Task>| {
+        t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
+    };
     let ignored = process.action(signo).ignores(signo);
     // An ignored signal is dropped, unless somebody may want it later.
     let wanted = match only {

@@ -23,11 +23,23 @@ pub const STOPS: SigSet = bit(libc::SIGSTOP) | bit(libc::SIGTSTP) | bit(libc::SI
 /// Signals whose default is nothing.
 const IGNORED: SigSet = bit(libc::SIGCHLD) | bit(libc::SIGURG) | bit(libc::SIGWINCH) | bit(libc::SIGCONT);
 /// Signals whose default ends with a core dump.
-const CORE: SigSet = bit(libc::SIGQUIT) | bit(libc::SIGILL) | bit(libc::SIGTRAP) | bit(libc::SIGABRT) | bit(libc::SIGBUS)
-    | bit(libc::SIGFPE) | bit(libc::SIGSEGV) | bit(libc::SIGXCPU) | bit(libc::SIGXFSZ) | bit(libc::SIGSYS);
+const CORE: SigSet = bit(libc::SIGQUIT)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGTRAP)
+    | bit(libc::SIGABRT)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGSEGV)
+    | bit(libc::SIGXCPU)
+    | bit(libc::SIGXFSZ)
+    | bit(libc::SIGSYS);
 /// Faults of the running instruction: taken before others.
-pub const SYNCHRONOUS: SigSet = bit(libc::SIGSEGV) | bit(libc::SIGBUS) | bit(libc::SIGILL) | bit(libc::SIGTRAP)
-    | bit(libc::SIGFPE) | bit(libc::SIGSYS);
+pub const SYNCHRONOUS: SigSet = bit(libc::SIGSEGV)
+    | bit(libc::SIGBUS)
+    | bit(libc::SIGILL)
+    | bit(libc::SIGTRAP)
+    | bit(libc::SIGFPE)
+    | bit(libc::SIGSYS);
 
 /// `siginfo_t`: number, code, error, and the fields of its union as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +84,8 @@ impl SigInfo {
 
     /// Of a child: what became of it.
     pub fn child(code: i32, pid: i32, uid: u32, status: i32, times: (u64, u64)) -> SigInfo {
-        let fields = [u64::from(uid) << 32 | u64::from(pid as u32), u64::from(status as u32), times.0, times.1];
+        let fields =
+            [u64::from(uid) << 32 | u64::from(pid as u32), u64::from(status as u32), times.0, times.1];
         SigInfo { signo: libc::SIGCHLD, errno: 0, code, fields }
     }
 

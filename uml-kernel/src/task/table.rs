@@ -81,7 +81,12 @@ impl Table {
     /// The processes of a group.
     pub fn group(&self, pgid: Pid) -> Vec<Arc<Process>> {
         let inner = self.inner.lock();
-        inner.processes.values().filter(|e| e.pgid == pgid && e.zombie.is_none()).map(|e| e.process.clone()).collect()
+        inner
+            .processes
+            .values()
+            .filter(|e| e.pgid == pgid && e.zombie.is_none())
+            .map(|e| e.process.clone())
+            .collect()
     }
 
     /// Group and session of a process.
@@ -176,8 +181,10 @@ impl Inner {
 
     /// Whether a group is orphaned: no member has a parent in another group of the same session.
     pub fn is_orphaned(&self, pgid: Pid) -> bool {
-        !self.processes.values().filter(|e| e.pgid == pgid && e.zombie.is_none()).any(|e| {
-            self.processes.get(&e.parent).is_some_and(|p| p.sid == e.sid && p.pgid != pgid)
-        })
+        !self
+            .processes
+            .values()
+            .filter(|e| e.pgid == pgid && e.zombie.is_none())
+            .any(|e| self.processes.get(&e.parent).is_some_and(|p| p.sid == e.sid && p.pgid != pgid))
     }
 }

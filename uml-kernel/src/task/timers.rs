@@ -69,7 +69,7 @@ impl Expire for Alarm {
         let interval = old.as_ref().map_or(0, |(_, i, _)| *i);
         if interval > 0 {
             let due = old.as_ref().map_or(now(), |(due, _, _)| *due);
-            let behind = now().saturating_sub(due) / interval;
+            let behind = now().saturating_sub(due).checked_div(interval).unwrap_or(0);
             let next = due + (behind + 1) * interval;
             timers.real = Some((next, interval, timer::set(next, Arc::new(Alarm(self.0.clone())))));
         }
@@ -107,10 +107,13 @@ impl Expire for PosixDue {
         let old = t.armed.take();
         if t.interval > 0 {
             let due = old.as_ref().map_or(now(), |(due, _)| *due);
-            let missed = now().saturating_sub(due) / t.interval;
+            let missed = now().saturating_sub(due).checked_div(t.interval).unwrap_or(0);
             t.overrun.fetch_add(missed.min(i32::MAX as u64) as i32, Ordering::Relaxed);
             let next = due + (missed + 1) * t.interval;
-            t.armed = Some((next, timer::set(next, Arc::new(PosixDue { process: self.process.clone(), id: self.id }))));
+            t.armed = Some((
+                next,
+                timer::set(next, Arc::new(PosixDue { process: self.process.clone(), id: self.id })),
+            ));
         }
         let (signo, thread, value, overrun) = (t.signo, t.thread.clone(), t.value, t.overrun.clone());
         drop(timers);

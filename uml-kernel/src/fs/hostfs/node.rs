@@ -6,7 +6,9 @@ use super::owner::{self, Meta};
 use crate::base::time::{self, Instant};
 use crate::base::{Errno, Mutex, Rank, Result, Timespec};
 use crate::fs::{Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, SetAttr, kind};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Statx, StatxFlags, Timestamps, XattrFlags};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Statx, StatxFlags, Timestamps, XattrFlags,
+};
 use std::any::Any;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock, Weak};
@@ -41,7 +43,12 @@ impl Node {
         node
     }
 
-    fn make(fs: &Arc<HostFs>, place: Option<(Arc<Node>, Vec<u8>)>, host: (u64, u64), attr: Option<Attr>) -> Arc<Node> {
+    fn make(
+        fs: &Arc<HostFs>,
+        place: Option<(Arc<Node>, Vec<u8>)>,
+        host: (u64, u64),
+        attr: Option<Attr>,
+    ) -> Arc<Node> {
         Arc::new_cyclic(|me| Node {
             fs: fs.clone(),
             me: me.clone(),
@@ -207,10 +214,10 @@ impl Drop for Node {
 
 impl Inode for Node {
     fn attr(&self) -> Result<Attr> {
-        if let Some((attr, when)) = *self.cached.lock() {
-            if time::now() < when + VALID {
-                return Ok(attr);
-            }
+        if let Some((attr, when)) = *self.cached.lock()
+            && time::now() < when + VALID
+        {
+            return Ok(attr);
         }
         let attr = self.stat()?;
         *self.cached.lock() = Some((attr, time::now()));
@@ -347,7 +354,12 @@ impl Inode for Node {
                 continue;
             }
             let next = entry.offset() as u64 + 3;
-            let entry = DirEntry { name: name.to_vec(), ino: entry.ino(), kind: entry.file_type().as_raw_mode(), next };
+            let entry = DirEntry {
+                name: name.to_vec(),
+                ino: entry.ino(),
+                kind: entry.file_type().as_raw_mode(),
+                next,
+            };
             if !emit(entry) {
                 break;
             }

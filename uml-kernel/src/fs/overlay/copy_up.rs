@@ -28,7 +28,11 @@ impl Node {
             let _ = if attr.is_dir() { dir.rmdir(&name) } else { dir.unlink(&name) };
             return Err(e);
         }
-        upper.set_attr(&SetAttr { atime: Some(attr.atime), mtime: Some(attr.mtime), ..SetAttr::default() })?;
+        upper.set_attr(&SetAttr {
+            atime: Some(attr.atime),
+            mtime: Some(attr.mtime),
+            ..SetAttr::default()
+        })?;
         self.set_upper(upper.clone());
         Ok(upper)
     }

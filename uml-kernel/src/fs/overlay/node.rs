@@ -3,7 +3,8 @@
 use super::Overlay;
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{
-    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_EXCHANGE, RENAME_NOREPLACE, SetAttr, kind,
+    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_EXCHANGE,
+    RENAME_NOREPLACE, SetAttr, kind,
 };
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -134,7 +135,8 @@ impl Node {
             Some((upper, false)) => {
                 let attr = upper.attr()?;
                 // Below a directory there may be more of it; below a file, only the number that it keeps.
-                let lower = self.lower_child(name).filter(|l| l.attr().is_ok_and(|a| a.kind() == attr.kind()));
+                let lower =
+                    self.lower_child(name).filter(|l| l.attr().is_ok_and(|a| a.kind() == attr.kind()));
                 Ok(Node::new(&self.fs, place, Some(upper), lower))
             }
             None => {
@@ -305,7 +307,8 @@ impl Inode for Node {
             return Err(Errno::EEXIST);
         }
         // A directory of the lower layer stays where it is: who moves it copies it (redirect_dir=off).
-        let merged = |n: &Node| n.lower.is_some() && n.real().and_then(|r| r.attr()).is_ok_and(|a| a.is_dir());
+        let merged =
+            |n: &Node| n.lower.is_some() && n.real().and_then(|r| r.attr()).is_ok_and(|a| a.is_dir());
         if merged(&source) || (flags & RENAME_EXCHANGE != 0 && target.as_ref().is_some_and(|t| merged(t))) {
             return Err(Errno::EXDEV);
         }

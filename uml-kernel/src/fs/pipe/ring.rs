@@ -62,13 +62,14 @@ impl Ring {
     /// a page goes behind the last data if it fits there as a whole.
     pub(super) fn push(&mut self, from: &[u8], mut done: usize, packet: bool) -> usize {
         let odd = from.len() % PAGE;
-        if done == 0 && odd > 0 {
-            if let Some(last) = self.slots.back_mut() {
-                if !last.packet && last.data.len() + odd <= PAGE {
-                    last.data.extend_from_slice(&from[..odd]);
-                    done = odd;
-                }
-            }
+        if done == 0
+            && odd > 0
+            && let Some(last) = self.slots.back_mut()
+            && !last.packet
+            && last.data.len() + odd <= PAGE
+        {
+            last.data.extend_from_slice(&from[..odd]);
+            done = odd;
         }
         while done < from.len() && !self.is_full() {
             let end = from.len().min(done + PAGE);
@@ -90,13 +91,12 @@ impl Ring {
             first.at += n;
             done += n;
             let packet = first.packet;
-            if packet || first.at == first.data.len() {
-                if let Some(mut slot) = self.slots.pop_front() {
-                    if self.spare.len() < 2 {
-                        slot.data.clear();
-                        self.spare.push(slot.data);
-                    }
-                }
+            if (packet || first.at == first.data.len())
+                && let Some(mut slot) = self.slots.pop_front()
+                && self.spare.len() < 2
+            {
+                slot.data.clear();
+                self.spare.push(slot.data);
             }
             if packet {
                 break;

@@ -40,7 +40,7 @@ impl Content {
     }
 
     /// Moves it to a memfd.
-    fn to_memfd(&mut self) -> Result<Arc<OwnedFd>> {
+    fn move_to_memfd(&mut self) -> Result<Arc<OwnedFd>> {
         if let Content::Memfd(fd, _) = self {
             return Ok(fd.clone());
         }
@@ -73,7 +73,7 @@ impl Content {
             return Err(Errno::EFBIG);
         }
         if size > HEAP {
-            self.to_memfd()?;
+            self.move_to_memfd()?;
         }
         match self {
             Content::Heap(bytes) => bytes.resize(size as usize, 0),
@@ -88,7 +88,7 @@ impl Content {
     fn write(&mut self, from: &[u8], at: u64) -> Result<usize> {
         let end = at.checked_add(from.len() as u64).filter(|e| *e <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
         if end > HEAP {
-            self.to_memfd()?;
+            self.move_to_memfd()?;
         }
         match self {
             Content::Heap(bytes) => {
@@ -125,7 +125,6 @@ impl Opened {
             (result, before, after)
         })
     }
-
 }
 
 impl FileOps for Opened {
@@ -168,7 +167,7 @@ impl FileOps for Opened {
     }
 
     fn map(&self, file: &File, shared_write: bool) -> Result<MapSource> {
-        let fd = self.0.content_mut(Content::to_memfd)?;
+        let fd = self.0.content_mut(Content::move_to_memfd)?;
         if shared_write || file.flags().writes() {
             return Ok(MapSource::Host(fd));
         }
@@ -196,9 +195,12 @@ impl FileOps for Opened {
                     bytes[(at as usize).min(size)..(end as usize).min(size)].fill(0);
                     Ok(())
                 }
-                Content::Memfd(fd, _) => {
-                    Ok(rustix::fs::fallocate(&**fd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)?)
-                }
+                Content::Memfd(fd, _) => Ok(rustix::fs::fallocate(
+                    &**fd,
+                    FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                    at,
+                    len,
+                )?),
             }),
             m if m & !(ZERO | KEEP) == 0 => Err(Errno::EOPNOTSUPP),
             _ => Err(Errno::EOPNOTSUPP),

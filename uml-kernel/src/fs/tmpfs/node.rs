@@ -4,13 +4,13 @@ use super::TmpFs;
 use super::content::Content;
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use crate::fs::{
-    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_EXCHANGE, RENAME_WHITEOUT, SetAttr,
-    XATTR_CREATE, XATTR_REPLACE, kind,
+    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_EXCHANGE, RENAME_WHITEOUT,
+    SetAttr, XATTR_CREATE, XATTR_REPLACE, kind,
 };
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// An inode.
 #[derive(Debug)]
@@ -117,7 +117,10 @@ impl Node {
     }
 
     /// Changes content; `f` says how many bytes it took before and takes now.
-    pub(super) fn with_content<T>(&self, f: impl FnOnce(&mut Content, &mut Attr) -> (Result<T>, u64, u64)) -> Result<T> {
+    pub(super) fn with_content<T>(
+        &self,
+        f: impl FnOnce(&mut Content, &mut Attr) -> (Result<T>, u64, u64),
+    ) -> Result<T> {
         let mut inner = self.inner.lock();
         let Inner { attr, body, .. } = &mut *inner;
         let Body::File(content) = body else { return Err(Errno::EINVAL) };
