@@ -3,6 +3,7 @@
 pub mod anon;
 pub mod cred;
 mod dentry;
+pub mod epoll;
 pub mod eventfd;
 mod file;
 mod inode;
