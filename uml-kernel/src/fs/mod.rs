@@ -4,6 +4,7 @@ pub mod anon;
 pub mod cred;
 mod dentry;
 pub mod dirfile;
+pub mod epoll;
 pub mod eventfd;
 mod fdtable;
 mod file;

@@ -34,7 +34,7 @@ struct State {
     /// Readers and writers there have ever been: what a blocking open of a FIFO waits for may be gone again when it looks.
     readers_ever: u64,
     writers_ever: u64,
-    /// Someone polls: tell of every change, not only of the first (edge-triggered epolls count on it).
+    /// Someone polls: tell of every write, not only of the first (edge-triggered epolls count on it, and Linux does so).
     polled: bool,
 }
 
@@ -181,7 +181,7 @@ impl PipeEnd {
         }
         let was_full = state.ring.is_full();
         let n = state.ring.pull(into);
-        let tell = was_full && !state.ring.is_full() || state.polled;
+        let tell = was_full && !state.ring.is_full();
         drop(state);
         if tell {
             self.pipe.writable.wake(Events::WRITE);
