@@ -1,0 +1,34 @@
+//! System calls exercised case by case. The same static binary runs on the host and inside the guest, and the two
+//! outputs are compared line by line: the host's kernel says what is right. So nothing printed may depend on pids,
+//! addresses, times, inode numbers, being root, the number of processors or the version of the kernel.
+//!
+//! `unsafe` is everywhere here by nature: the program exists to hand raw and often invalid pointers to the kernel, to
+//! touch memory whose mapping it has just changed, and to run signal handlers. No other crate depends on it, and each
+//! case runs in a process of its own, so a mistake costs one line of output. Blocks are therefore not argued one by one,
+//! and a failed `unwrap` is only a case that prints "panicked".
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, clippy::unwrap_used, clippy::expect_used)]
+
+mod mem;
+mod run;
+mod show;
+
+mod dirs;
+mod fds;
+mod locks;
+mod rw;
+
+use run::Case;
+
+/// In the order they run.
+const FAMILIES: &[(&str, &[Case])] = &[
+    ("fds", fds::CASES),
+    ("rw", rw::CASES),
+    ("locks", locks::CASES),
+    ("dirs", dirs::CASES),
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let code = run::main(FAMILIES, &args);
+    std::process::exit(code);
+}
