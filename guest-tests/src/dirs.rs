@@ -3,7 +3,10 @@
 use crate::mem::zeroed;
 use crate::run::{Case, close, file, open, say, slurp, spawn, sys, wait};
 use crate::show;
-use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, O_CREAT, O_DIRECTORY, O_PATH, O_RDONLY, O_RDWR, O_WRONLY};
+use libc::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, O_CREAT, O_DIRECTORY, O_PATH, O_RDONLY, O_RDWR,
+    O_WRONLY,
+};
 use std::ffi::CStr;
 
 /// The names in a directory and their types, sorted, as getdents64 gives them.
@@ -54,7 +57,22 @@ fn nlink(path: &CStr) -> u64 {
 fn mkdir() {
     file(c"f", b"");
     sys!(SYS_symlink, c"nowhere", c"dangling");
-    for p in [c"d", c"d", c"d/", c"d/e/", c"x/y", c"f/g", c".", c"..", c"/", c"", c"dangling", c"d/.", c"f/", c"n/."] {
+    for p in [
+        c"d",
+        c"d",
+        c"d/",
+        c"d/e/",
+        c"x/y",
+        c"f/g",
+        c".",
+        c"..",
+        c"/",
+        c"",
+        c"dangling",
+        c"d/.",
+        c"f/",
+        c"n/.",
+    ] {
         say!("mkdir {}={}", p.to_string_lossy(), sys!(SYS_mkdir, p, 0o777));
     }
     say!("null={} wild={}", sys!(SYS_mkdir, 0, 0o777), sys!(SYS_mkdir, 1, 0o777));
@@ -65,7 +83,11 @@ fn mkdir() {
         say!("mode {mode:o}={:o}", st.st_mode);
         sys!(SYS_rmdir, c"m");
     }
-    say!("at file={} at bad={}", sys!(SYS_mkdirat, open(c"f", O_RDONLY), c"x", 0o755), sys!(SYS_mkdirat, 9999, c"x", 0o755));
+    say!(
+        "at file={} at bad={}",
+        sys!(SYS_mkdirat, open(c"f", O_RDONLY), c"x", 0o755),
+        sys!(SYS_mkdirat, 9999, c"x", 0o755)
+    );
     say!("nlink={} of child={}", nlink(c"d"), nlink(c"d/e"));
 }
 
@@ -90,7 +112,11 @@ fn rmdir() {
         say!("rmdir {}={}", p.to_string_lossy(), sys!(SYS_rmdir, p));
     }
     sys!(SYS_mkdir, c"d", 0o755);
-    say!("unlinkat removedir={} on file={}", sys!(SYS_unlinkat, AT_FDCWD, c"d", AT_REMOVEDIR), sys!(SYS_unlinkat, AT_FDCWD, c"f", AT_REMOVEDIR));
+    say!(
+        "unlinkat removedir={} on file={}",
+        sys!(SYS_unlinkat, AT_FDCWD, c"d", AT_REMOVEDIR),
+        sys!(SYS_unlinkat, AT_FDCWD, c"f", AT_REMOVEDIR)
+    );
     say!("flags={} null={}", sys!(SYS_unlinkat, AT_FDCWD, c"f", 1), sys!(SYS_rmdir, 0));
 }
 
@@ -178,7 +204,11 @@ fn renameat2() {
     say!("noreplace existing={} new={}", go(c"a", c"b", NOREPLACE), go(c"a", c"c", NOREPLACE));
     say!("exchange={} b={}", go(c"c", c"b", EXCHANGE), show::bytes(&crate::run::cat(c"b")));
     say!("exchange with dir={} list={}", go(c"c", c"d", EXCHANGE), ls(c"."));
-    say!("exchange missing={} both flags={}", go(c"c", c"none", EXCHANGE), go(c"c", c"b", EXCHANGE | NOREPLACE));
+    say!(
+        "exchange missing={} both flags={}",
+        go(c"c", c"none", EXCHANGE),
+        go(c"c", c"b", EXCHANGE | NOREPLACE)
+    );
     say!("unknown={} whiteout and exchange={}", go(c"c", c"b", 8), go(c"c", c"b", WHITEOUT | EXCHANGE));
     say!("exchange with parent={}", go(c"c", c"c/x", EXCHANGE));
     say!("renameat={}", sys!(SYS_renameat, AT_FDCWD, c"b", open(c"c", O_PATH), c"moved"));
@@ -192,7 +222,12 @@ fn rename_open() {
     sys!(SYS_rename, c"a", c"b");
     let mut st: libc::stat = zeroed();
     sys!(SYS_fstat, fd, &mut st);
-    say!("replaced is still open={} nlink={} new={}", show::bytes(&slurp(fd)), st.st_nlink, show::bytes(&crate::run::cat(c"b")));
+    say!(
+        "replaced is still open={} nlink={} new={}",
+        show::bytes(&slurp(fd)),
+        st.st_nlink,
+        show::bytes(&crate::run::cat(c"b"))
+    );
     sys!(SYS_mkdir, c"d", 0o755);
     sys!(SYS_mkdir, c"e", 0o755);
     sys!(SYS_mkdir, c"d/x", 0o755);
@@ -206,7 +241,17 @@ fn link() {
     file(c"f", b"x");
     sys!(SYS_mkdir, c"d", 0o755);
     sys!(SYS_symlink, c"f", c"l");
-    for (a, b) in [(c"f", c"g"), (c"f", c"g"), (c"d", c"e"), (c"l", c"hl"), (c"none", c"x"), (c"f", c"none/x"), (c"f/", c"x"), (c"f", c"x/"), (c"", c"x")] {
+    for (a, b) in [
+        (c"f", c"g"),
+        (c"f", c"g"),
+        (c"d", c"e"),
+        (c"l", c"hl"),
+        (c"none", c"x"),
+        (c"f", c"none/x"),
+        (c"f/", c"x"),
+        (c"f", c"x/"),
+        (c"", c"x"),
+    ] {
         say!("link {} {}={}", a.to_string_lossy(), b.to_string_lossy(), sys!(SYS_link, a, b));
     }
     say!("nlink f={} l={} list={}", nlink(c"f"), nlink(c"l"), ls(c"."));
@@ -221,12 +266,23 @@ fn tmpfile() {
     sys!(SYS_write, fd, b"unnamed", 7);
     sys!(SYS_fstat, fd, &mut st);
     say!("tmpfile={fd} nlink={} mode={:o} list={}", st.st_nlink, st.st_mode, ls(c"."));
-    say!("link by proc={}", sys!(SYS_linkat, AT_FDCWD, c"/proc/self/fd/3", AT_FDCWD, c"named", AT_SYMLINK_FOLLOW));
+    say!(
+        "link by proc={}",
+        sys!(SYS_linkat, AT_FDCWD, c"/proc/self/fd/3", AT_FDCWD, c"named", AT_SYMLINK_FOLLOW)
+    );
     say!("list={} data={}", ls(c"."), show::bytes(&crate::run::cat(c"named")));
-    say!("rdonly={} file={}", sys!(SYS_open, c".", libc::O_TMPFILE | O_RDONLY, 0o600), sys!(SYS_open, c"named", libc::O_TMPFILE | O_RDWR, 0o600));
+    say!(
+        "rdonly={} file={}",
+        sys!(SYS_open, c".", libc::O_TMPFILE | O_RDONLY, 0o600),
+        sys!(SYS_open, c"named", libc::O_TMPFILE | O_RDWR, 0o600)
+    );
     say!("missing={}", sys!(SYS_open, c"none", libc::O_TMPFILE | O_RDWR, 0o600));
     let x = open(c".", libc::O_TMPFILE | O_WRONLY | libc::O_EXCL);
-    say!("excl={} link={}", x >= 0, sys!(SYS_linkat, AT_FDCWD, c"/proc/self/fd/4", AT_FDCWD, c"no", AT_SYMLINK_FOLLOW));
+    say!(
+        "excl={} link={}",
+        x >= 0,
+        sys!(SYS_linkat, AT_FDCWD, c"/proc/self/fd/4", AT_FDCWD, c"no", AT_SYMLINK_FOLLOW)
+    );
 }
 
 fn tmpfile_empty_path_root() {
@@ -235,19 +291,45 @@ fn tmpfile_empty_path_root() {
 }
 
 fn symlink() {
-    for (t, p) in [(c"target", c"l"), (c"target", c"l"), (c"", c"e"), (c"t", c"none/l"), (c"t", c"l/"), (c"t", c""), (c"/abs/olute", c"abs")] {
+    for (t, p) in [
+        (c"target", c"l"),
+        (c"target", c"l"),
+        (c"", c"e"),
+        (c"t", c"none/l"),
+        (c"t", c"l/"),
+        (c"t", c""),
+        (c"/abs/olute", c"abs"),
+    ] {
         say!("symlink {} {}={}", t.to_string_lossy(), p.to_string_lossy(), sys!(SYS_symlink, t, p));
     }
     let mut b = [0xffu8; 64];
     say!("readlink={} data={}", sys!(SYS_readlink, c"l", &mut b, 64), show::bytes(&b[..8]));
     say!("data={} short={}", show::bytes(&b[..8]), sys!(SYS_readlink, c"abs", &mut b, 4));
     say!("data={}", show::bytes(&b[..6]));
-    say!("size 0={} -1={} huge={}", sys!(SYS_readlink, c"l", &mut b, 0), sys!(SYS_readlink, c"l", &mut b, -1), sys!(SYS_readlink, c"l", &mut b, i32::MAX));
+    say!(
+        "size 0={} -1={} huge={}",
+        sys!(SYS_readlink, c"l", &mut b, 0),
+        sys!(SYS_readlink, c"l", &mut b, -1),
+        sys!(SYS_readlink, c"l", &mut b, i32::MAX)
+    );
     file(c"f", b"");
-    say!("file={} dir={} missing={}", sys!(SYS_readlink, c"f", &mut b, 64), sys!(SYS_readlink, c".", &mut b, 64), sys!(SYS_readlink, c"none", &mut b, 64));
-    say!("null buf={} ro buf={}", sys!(SYS_readlink, c"l", 0, 64), sys!(SYS_readlink, c"l", crate::mem::read_only(), 64));
+    say!(
+        "file={} dir={} missing={}",
+        sys!(SYS_readlink, c"f", &mut b, 64),
+        sys!(SYS_readlink, c".", &mut b, 64),
+        sys!(SYS_readlink, c"none", &mut b, 64)
+    );
+    say!(
+        "null buf={} ro buf={}",
+        sys!(SYS_readlink, c"l", 0, 64),
+        sys!(SYS_readlink, c"l", crate::mem::read_only(), 64)
+    );
     let p = open(c"l", O_PATH | libc::O_NOFOLLOW);
-    say!("readlinkat empty={} at={}", sys!(SYS_readlinkat, p, c"", &mut b, 64), sys!(SYS_readlinkat, AT_FDCWD, c"l", &mut b, 64));
+    say!(
+        "readlinkat empty={} at={}",
+        sys!(SYS_readlinkat, p, c"", &mut b, 64),
+        sys!(SYS_readlinkat, AT_FDCWD, c"l", &mut b, 64)
+    );
     let mut st: libc::stat = zeroed();
     sys!(SYS_lstat, c"abs", &mut st);
     say!("lstat size={} mode={:o}", st.st_size, st.st_mode);
@@ -275,9 +357,18 @@ fn getdents() {
     say!("rewound small buffer={:?}", entries(fd, 48));
     sys!(SYS_lseek, fd, 0, 0);
     say!("tiny={:?}", entries(fd, 8));
-    say!("file={} badfd={} opath={}", sys!(SYS_getdents64, open(c"d/f", O_RDONLY), 0, 100), sys!(SYS_getdents64, -1, 0, 100), sys!(SYS_getdents64, open(c"d", O_PATH), 0, 100));
+    say!(
+        "file={} badfd={} opath={}",
+        sys!(SYS_getdents64, open(c"d/f", O_RDONLY), 0, 100),
+        sys!(SYS_getdents64, -1, 0, 100),
+        sys!(SYS_getdents64, open(c"d", O_PATH), 0, 100)
+    );
     sys!(SYS_lseek, fd, 0, 0);
-    say!("null={} readonly={}", sys!(SYS_getdents64, fd, 0, 4096), sys!(SYS_getdents64, fd, crate::mem::read_only(), 4096));
+    say!(
+        "null={} readonly={}",
+        sys!(SYS_getdents64, fd, 0, 4096),
+        sys!(SYS_getdents64, fd, crate::mem::read_only(), 4096)
+    );
     file(c"d/later", b"");
     sys!(SYS_lseek, fd, 0, 0);
     say!("new entry seen={:?}", entries(fd, 4096));
@@ -317,24 +408,46 @@ fn cwd() {
     let n = sys!(SYS_getcwd, &mut b, 4096).0 as usize;
     let here = b[..n.saturating_sub(1)].to_vec();
     say!("absolute={} ends with nul={}", here.first() == Some(&b'/'), b[n.max(1) - 1] == 0);
-    say!("exact={} one less={} zero={}", sys!(SYS_getcwd, &mut b, n).0 == n as i64, sys!(SYS_getcwd, &mut b, n - 1), sys!(SYS_getcwd, &mut b, 0));
+    say!(
+        "exact={} one less={} zero={}",
+        sys!(SYS_getcwd, &mut b, n).0 == n as i64,
+        sys!(SYS_getcwd, &mut b, n - 1),
+        sys!(SYS_getcwd, &mut b, 0)
+    );
     say!("null={} kernel={}", sys!(SYS_getcwd, 0, 4096), sys!(SYS_getcwd, crate::mem::KERNEL, 4096));
     sys!(SYS_mkdir, c"d", 0o755);
     file(c"f", b"");
     for p in [c"d", c"..", c"f", c"none", c"", c"d/../d/./", c"/"] {
         let r = sys!(SYS_chdir, p);
-        let now = std::env::current_dir().map(|p| p.into_os_string().into_encoded_bytes()).unwrap_or_default();
-        say!("chdir {}={r} rel={}", p.to_string_lossy(), show::bytes(now.strip_prefix(&here[..]).unwrap_or(&now)));
+        let now =
+            std::env::current_dir().map(|p| p.into_os_string().into_encoded_bytes()).unwrap_or_default();
+        say!(
+            "chdir {}={r} rel={}",
+            p.to_string_lossy(),
+            show::bytes(now.strip_prefix(&here[..]).unwrap_or(&now))
+        );
     }
     say!("null={} fchdir bad={}", sys!(SYS_chdir, 0), sys!(SYS_fchdir, 9999));
     let null = open(c"/dev/null", O_RDONLY);
     say!("fchdir file={} dir={}", sys!(SYS_fchdir, null), sys!(SYS_fchdir, open(c"/proc", O_PATH)));
     let child = spawn(|| sys!(SYS_chdir, c"/").fd());
-    say!("child={} own stays={}", wait(child), std::env::current_dir().is_ok_and(|p| p.to_string_lossy() == "/proc"));
+    say!(
+        "child={} own stays={}",
+        wait(child),
+        std::env::current_dir().is_ok_and(|p| p.to_string_lossy() == "/proc")
+    );
 }
 
 fn mknod() {
-    for (n, mode) in [("fifo", libc::S_IFIFO), ("regular", libc::S_IFREG), ("zero", 0), ("socket", libc::S_IFSOCK), ("dir", libc::S_IFDIR), ("bad", 0o150_000), ("link", libc::S_IFLNK)] {
+    for (n, mode) in [
+        ("fifo", libc::S_IFIFO),
+        ("regular", libc::S_IFREG),
+        ("zero", 0),
+        ("socket", libc::S_IFSOCK),
+        ("dir", libc::S_IFDIR),
+        ("bad", 0o150_000),
+        ("link", libc::S_IFLNK),
+    ] {
         let r = sys!(SYS_mknodat, AT_FDCWD, c"n", mode | 0o666, 0);
         let mut st: libc::stat = zeroed();
         sys!(SYS_stat, c"n", &mut st);

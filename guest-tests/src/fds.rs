@@ -3,8 +3,8 @@
 use crate::run::{Case, close, file, open, pipe, say, slurp, spawn, sys, wait};
 use crate::show;
 use libc::{
-    AT_FDCWD, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_APPEND, O_CLOEXEC, O_CREAT,
-    O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY,
+    AT_FDCWD, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL, FD_CLOEXEC, O_APPEND, O_CLOEXEC,
+    O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY,
 };
 
 const FL: &[(u64, &str)] = &[
@@ -56,7 +56,9 @@ fn open_flags() {
         ("tmpfile_bit_only", 0o20_000_000 | O_RDWR),
     ];
     for (name, fl) in all {
-        for (what, path) in [("file", c"f"), ("dir", c"d"), ("link", c"l"), ("dangling", c"dangling"), ("none", c"none")] {
+        for (what, path) in
+            [("file", c"f"), ("dir", c"d"), ("link", c"l"), ("dangling", c"dangling"), ("none", c"none")]
+        {
             let r = sys!(SYS_openat, AT_FDCWD, path, fl, 0o644);
             say!("{name} {what}={r} getfl={} getfd={}", flags(r.fd()), sys!(SYS_fcntl, r.fd(), F_GETFD, 0));
             close(r.fd());
@@ -101,7 +103,9 @@ fn open_at() {
     let d = open(c"d", O_RDONLY | O_DIRECTORY);
     let p = open(c"d", O_PATH);
     let f = open(c"f", O_RDONLY);
-    for (name, dir) in [("dir", d), ("path", p), ("file", f), ("cwd", AT_FDCWD), ("minus1", -1), ("huge", 9999)] {
+    for (name, dir) in
+        [("dir", d), ("path", p), ("file", f), ("cwd", AT_FDCWD), ("minus1", -1), ("huge", 9999)]
+    {
         let r = sys!(SYS_openat, dir, c"f", O_RDONLY);
         say!("{name} rel={r} data={}", show::bytes(&slurp(r.fd())));
         close(r.fd());
@@ -144,7 +148,18 @@ fn openat2() {
     sys!(SYS_symlink, c"/f", c"d/abs");
     sys!(SYS_symlink, c"f", c"d/rel");
     let d = open(c"d", O_PATH | O_DIRECTORY);
-    let paths = [c"f", c"../f", c"/f", c"up", c"abs", c"rel", c"sub/../f", c"sub/../../f", c"none", c"/proc/self/exe"];
+    let paths = [
+        c"f",
+        c"../f",
+        c"/f",
+        c"up",
+        c"abs",
+        c"rel",
+        c"sub/../f",
+        c"sub/../../f",
+        c"none",
+        c"/proc/self/exe",
+    ];
     for (n, how) in [
         ("none", 0),
         ("no_magic", NO_MAGIC),
@@ -159,7 +174,11 @@ fn openat2() {
             }
             let a = [0u64, 0, how];
             let r = sys!(SYS_openat2, d, p, &a, 24);
-            say!("{n} {}={r} data={}", p.to_string_lossy(), if p == c"/proc/self/exe" { "-".into() } else { show::bytes(&slurp(r.fd())) });
+            say!(
+                "{n} {}={r} data={}",
+                p.to_string_lossy(),
+                if p == c"/proc/self/exe" { "-".into() } else { show::bytes(&slurp(r.fd())) }
+            );
             close(r.fd());
         }
     }
@@ -219,7 +238,12 @@ fn dups() {
     say!("dup bad={} {}", sys!(SYS_dup, -1), sys!(SYS_dup, 9999));
     say!("dupfd={} cloexec={}", sys!(SYS_fcntl, a, F_DUPFD, 10), sys!(SYS_fcntl, a, F_DUPFD_CLOEXEC, 10));
     say!("flags of these={} {}", sys!(SYS_fcntl, 10, F_GETFD, 0), sys!(SYS_fcntl, 11, F_GETFD, 0));
-    say!("dupfd bad={} {} {}", sys!(SYS_fcntl, a, F_DUPFD, -1), sys!(SYS_fcntl, a, F_DUPFD, 1024), sys!(SYS_fcntl, 9999, F_DUPFD, 0));
+    say!(
+        "dupfd bad={} {} {}",
+        sys!(SYS_fcntl, a, F_DUPFD, -1),
+        sys!(SYS_fcntl, a, F_DUPFD, 1024),
+        sys!(SYS_fcntl, 9999, F_DUPFD, 0)
+    );
     say!("dupfd last={}", sys!(SYS_fcntl, a, F_DUPFD, 1023));
 }
 
@@ -229,7 +253,12 @@ fn limit() {
     for _ in 0..7 {
         say!("open={}", sys!(SYS_openat, AT_FDCWD, c"/dev/null", O_RDONLY));
     }
-    say!("pipe={} dup={} dup2={}", sys!(SYS_pipe2, &mut [0i32; 2], 0), sys!(SYS_dup, 0), sys!(SYS_dup2, 0, 8));
+    say!(
+        "pipe={} dup={} dup2={}",
+        sys!(SYS_pipe2, &mut [0i32; 2], 0),
+        sys!(SYS_dup, 0),
+        sys!(SYS_dup2, 0, 8)
+    );
     close(7);
     say!("pipe with one free={}", sys!(SYS_pipe2, &mut [0i32; 2], 0));
     say!("socket={} epoll={}", sys!(SYS_socket, 1, 1, 0), sys!(SYS_epoll_create1, 0));
@@ -258,9 +287,18 @@ fn fcntl_fl() {
     }
     say!("unknown={} {}", sys!(SYS_fcntl, fd, 9999, 0), sys!(SYS_fcntl, fd, -1, 0));
     say!("badfd={} {}", sys!(SYS_fcntl, -1, F_GETFL, 0), sys!(SYS_fcntl, 9999, F_SETFL, 0));
-    say!("getown={} setown={}", sys!(SYS_fcntl, fd, libc::F_GETOWN, 0), sys!(SYS_fcntl, fd, libc::F_SETOWN, sys!(SYS_getpid).fd()));
+    say!(
+        "getown={} setown={}",
+        sys!(SYS_fcntl, fd, libc::F_GETOWN, 0),
+        sys!(SYS_fcntl, fd, libc::F_SETOWN, sys!(SYS_getpid).fd())
+    );
     say!("getown is pid={}", sys!(SYS_fcntl, fd, libc::F_GETOWN, 0) == sys!(SYS_getpid));
-    say!("getsig={} setsig={} big={}", sys!(SYS_fcntl, fd, 11, 0), sys!(SYS_fcntl, fd, 10, 10), sys!(SYS_fcntl, fd, 10, 100));
+    say!(
+        "getsig={} setsig={} big={}",
+        sys!(SYS_fcntl, fd, 11, 0),
+        sys!(SYS_fcntl, fd, 10, 10),
+        sys!(SYS_fcntl, fd, 10, 100)
+    );
 }
 
 fn fioclex() {
@@ -276,7 +314,11 @@ fn fioclex() {
     sys!(SYS_write, f, b"12345", 5);
     sys!(SYS_lseek, f, 1, 0);
     say!("file fionread={} n={n}", sys!(SYS_ioctl, f, libc::FIONREAD, &mut n));
-    say!("n={n} tcgets={} unknown={}", sys!(SYS_ioctl, f, libc::TCGETS, 0), sys!(SYS_ioctl, f, 0x1234_5678, 0));
+    say!(
+        "n={n} tcgets={} unknown={}",
+        sys!(SYS_ioctl, f, libc::TCGETS, 0),
+        sys!(SYS_ioctl, f, 0x1234_5678, 0)
+    );
 }
 
 fn close_range() {
@@ -288,7 +330,12 @@ fn close_range() {
     say!("cloexec={} left={:?}", sys!(SYS_close_range, 9, 100, 4), opened());
     say!("flags={} {}", sys!(SYS_fcntl, 8, F_GETFD, 0), sys!(SYS_fcntl, 9, F_GETFD, 0));
     say!("reversed={} badflag={}", sys!(SYS_close_range, 9, 8, 0), sys!(SYS_close_range, 9, 9, 1));
-    say!("empty={} to the end={} left={:?}", sys!(SYS_close_range, 500, 600, 0), sys!(SYS_close_range, 4, u32::MAX, 0), opened());
+    say!(
+        "empty={} to the end={} left={:?}",
+        sys!(SYS_close_range, 500, 600, 0),
+        sys!(SYS_close_range, 4, u32::MAX, 0),
+        opened()
+    );
     // CLOSE_RANGE_UNSHARE: the child's table is its own anyway.
     let pid = spawn(|| sys!(SYS_close_range, 3, u32::MAX, 2).fd());
     say!("unshare={} left={:?}", wait(pid), opened());
@@ -325,7 +372,12 @@ fn devices() {
         let fd = open(p, O_RDWR);
         let r = sys!(SYS_read, fd, &mut b, 8);
         let w = sys!(SYS_write, fd, b"abc", 3);
-        say!("{} read={r} zeroes={} write={w} seek={}", p.to_string_lossy(), b == [0; 8], sys!(SYS_lseek, fd, 5, 0));
+        say!(
+            "{} read={r} zeroes={} write={w} seek={}",
+            p.to_string_lossy(),
+            b == [0; 8],
+            sys!(SYS_lseek, fd, 5, 0)
+        );
         close(fd);
     }
     let t = sys!(SYS_openat, AT_FDCWD, c"/dev/tty", O_RDWR);

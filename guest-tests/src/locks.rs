@@ -3,7 +3,10 @@
 use crate::mem::zeroed;
 use crate::run::{Case, await_post, close, fate, handler, open, pipe, post, say, spawn, sys, wait};
 use crate::show::R;
-use libc::{F_GETLK, F_RDLCK, F_SETLK, F_SETLKW, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_CREAT, O_RDWR};
+use libc::{
+    F_GETLK, F_RDLCK, F_SETLK, F_SETLKW, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_CREAT,
+    O_RDWR,
+};
 
 const F_OFD_GETLK: i32 = 36;
 const F_OFD_SETLK: i32 = 37;
@@ -50,9 +53,18 @@ fn posix() {
     say!("own test={}", test(fd, F_GETLK, F_WRLCK, 0, 0));
     fate(|| {
         say!("child test={}", test(fd, F_GETLK, F_WRLCK, 0, 0));
-        say!("child at 50={} read={}", test(fd, F_GETLK, F_WRLCK, 50, 10), test(fd, F_GETLK, F_RDLCK, 50, 10));
+        say!(
+            "child at 50={} read={}",
+            test(fd, F_GETLK, F_WRLCK, 50, 10),
+            test(fd, F_GETLK, F_RDLCK, 50, 10)
+        );
         say!("child at 60={}", test(fd, F_GETLK, F_RDLCK, 60, 5));
-        say!("child set={} read={} free={}", set(fd, F_SETLK, F_WRLCK, 0, 10), set(fd, F_SETLK, F_RDLCK, 52, 2), set(fd, F_SETLK, F_WRLCK, 100, 0));
+        say!(
+            "child set={} read={} free={}",
+            set(fd, F_SETLK, F_WRLCK, 0, 10),
+            set(fd, F_SETLK, F_RDLCK, 52, 2),
+            set(fd, F_SETLK, F_WRLCK, 100, 0)
+        );
         0
     });
     say!("child's gone={}", set(fd, F_SETLK, F_WRLCK, 100, 0));
@@ -127,7 +139,12 @@ fn posix_errors() {
     let ro = open(c"f", libc::O_RDONLY);
     let wo = open(c"f", libc::O_WRONLY);
     say!("wr on rdonly={} rd on wronly={}", set(ro, F_SETLK, F_WRLCK, 0, 1), set(wo, F_SETLK, F_RDLCK, 0, 1));
-    say!("type={} start={} len={}", set(fd, F_SETLK, 77, 0, 1), set(fd, F_SETLK, F_RDLCK, -1, 1), set(fd, F_SETLK, F_RDLCK, 5, -10));
+    say!(
+        "type={} start={} len={}",
+        set(fd, F_SETLK, 77, 0, 1),
+        set(fd, F_SETLK, F_RDLCK, -1, 1),
+        set(fd, F_SETLK, F_RDLCK, 5, -10)
+    );
     say!("negative len={}", set(fd, F_SETLK, F_RDLCK, 50, -10));
     fate(|| {
         say!("covers={}", test(fd, F_GETLK, F_WRLCK, 0, 0));
@@ -135,7 +152,12 @@ fn posix_errors() {
     });
     let mut l = lk(F_RDLCK, 0, 1);
     l.l_whence = 9;
-    say!("whence={} null={} badfd={}", sys!(SYS_fcntl, fd, F_SETLK, &l), sys!(SYS_fcntl, fd, F_SETLK, 0), set(-1, F_SETLK, F_RDLCK, 0, 1));
+    say!(
+        "whence={} null={} badfd={}",
+        sys!(SYS_fcntl, fd, F_SETLK, &l),
+        sys!(SYS_fcntl, fd, F_SETLK, 0),
+        set(-1, F_SETLK, F_RDLCK, 0, 1)
+    );
     say!("getlk with unlck={}", test(fd, F_GETLK, F_UNLCK, 0, 1));
     l.l_whence = libc::SEEK_END as i16;
     say!("from end={}", sys!(SYS_fcntl, fd, F_SETLK, &l));
@@ -147,7 +169,12 @@ fn posix_errors() {
 fn ofd() {
     let a = rw();
     let b = rw();
-    say!("a={} b={} b elsewhere={}", set(a, F_OFD_SETLK, F_WRLCK, 0, 10), set(b, F_OFD_SETLK, F_WRLCK, 0, 10), set(b, F_OFD_SETLK, F_RDLCK, 10, 5));
+    say!(
+        "a={} b={} b elsewhere={}",
+        set(a, F_OFD_SETLK, F_WRLCK, 0, 10),
+        set(b, F_OFD_SETLK, F_WRLCK, 0, 10),
+        set(b, F_OFD_SETLK, F_RDLCK, 10, 5)
+    );
     say!("test by b={} by a={}", test(b, F_OFD_GETLK, F_WRLCK, 0, 0), test(a, F_OFD_GETLK, F_WRLCK, 0, 0));
     say!("posix against ofd={} {}", set(b, F_SETLK, F_WRLCK, 0, 1), test(b, F_GETLK, F_WRLCK, 0, 1));
     // A fork shares the description: the child unlocks for the parent.
@@ -167,7 +194,12 @@ fn flocks() {
     let a = rw();
     let b = rw();
     say!("a sh={} b sh={}", sys!(SYS_flock, a, LOCK_SH | LOCK_NB), sys!(SYS_flock, b, LOCK_SH | LOCK_NB));
-    say!("a up={} b un={} a up={}", sys!(SYS_flock, a, LOCK_EX | LOCK_NB), sys!(SYS_flock, b, LOCK_UN), sys!(SYS_flock, a, LOCK_EX | LOCK_NB));
+    say!(
+        "a up={} b un={} a up={}",
+        sys!(SYS_flock, a, LOCK_EX | LOCK_NB),
+        sys!(SYS_flock, b, LOCK_UN),
+        sys!(SYS_flock, a, LOCK_EX | LOCK_NB)
+    );
     say!("b sh={} b ex={}", sys!(SYS_flock, b, LOCK_SH | LOCK_NB), sys!(SYS_flock, b, LOCK_EX | LOCK_NB));
     say!("posix beside flock={}", set(b, F_SETLK, F_WRLCK, 0, 0));
     say!("child same description={}", fate(|| sys!(SYS_flock, a, LOCK_EX | LOCK_NB).fd()));
@@ -180,14 +212,28 @@ fn flocks() {
     await_post(r);
     crate::run::sleep_ms(20);
     say!("unlock={} child={}", sys!(SYS_flock, a, LOCK_UN), wait(child));
-    say!("flags 0={} bad={} both={}", sys!(SYS_flock, a, 0), sys!(SYS_flock, a, 0x100), sys!(SYS_flock, a, LOCK_SH | LOCK_EX));
-    say!("fd -1={} 9999={} rdonly ex={}", sys!(SYS_flock, -1, LOCK_SH), sys!(SYS_flock, 9999, LOCK_SH), sys!(SYS_flock, open(c"f", 0), LOCK_EX | LOCK_NB));
+    say!(
+        "flags 0={} bad={} both={}",
+        sys!(SYS_flock, a, 0),
+        sys!(SYS_flock, a, 0x100),
+        sys!(SYS_flock, a, LOCK_SH | LOCK_EX)
+    );
+    say!(
+        "fd -1={} 9999={} rdonly ex={}",
+        sys!(SYS_flock, -1, LOCK_SH),
+        sys!(SYS_flock, 9999, LOCK_SH),
+        sys!(SYS_flock, open(c"f", 0), LOCK_EX | LOCK_NB)
+    );
     say!("dir={}", sys!(SYS_flock, open(c".", 0), LOCK_EX | LOCK_NB));
 }
 
 fn lease() {
     let fd = open(c"g", O_CREAT | libc::O_RDONLY);
-    say!("getlease={} set={}", sys!(SYS_fcntl, fd, libc::F_GETLEASE, 0), sys!(SYS_fcntl, fd, libc::F_SETLEASE, 77));
+    say!(
+        "getlease={} set={}",
+        sys!(SYS_fcntl, fd, libc::F_GETLEASE, 0),
+        sys!(SYS_fcntl, fd, libc::F_SETLEASE, 77)
+    );
 }
 
 pub(crate) const CASES: &[Case] = &[

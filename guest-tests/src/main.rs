@@ -20,12 +20,8 @@ mod rw;
 use run::Case;
 
 /// In the order they run.
-const FAMILIES: &[(&str, &[Case])] = &[
-    ("fds", fds::CASES),
-    ("rw", rw::CASES),
-    ("locks", locks::CASES),
-    ("dirs", dirs::CASES),
-];
+const FAMILIES: &[(&str, &[Case])] =
+    &[("fds", fds::CASES), ("rw", rw::CASES), ("locks", locks::CASES), ("dirs", dirs::CASES)];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -302,7 +302,11 @@ fn run_case(prefix: &str, f: fn(), dir: &Path) {
         if passed > 20_000 {
             break;
         }
-        sys!(SYS_nanosleep, &libc::timespec { tv_sec: 0, tv_nsec: if passed < 20 { 200_000 } else { 2_000_000 } }, 0);
+        sys!(
+            SYS_nanosleep,
+            &libc::timespec { tv_sec: 0, tv_nsec: if passed < 20 { 200_000 } else { 2_000_000 } },
+            0
+        );
     }
     if libc::WIFSIGNALED(st) && !late {
         println!("{prefix}: killed by {}", show::signal(libc::WTERMSIG(st)));
@@ -335,7 +339,9 @@ pub(crate) fn main(families: &[(&str, &[Case])], args: &[String]) -> i32 {
             s => only.push(s),
         }
     }
-    let picked = |f: &str, c: &str| only.is_empty() || only.iter().any(|o| *o == f || o.split_once('/') == Some((f, c)));
+    let picked = |f: &str, c: &str| {
+        only.is_empty() || only.iter().any(|o| *o == f || o.split_once('/') == Some((f, c)))
+    };
     if only.iter().any(|o| {
         let (f, c) = o.split_once('/').map_or((*o, None), |(f, c)| (f, Some(c)));
         !families.iter().any(|(n, cs)| *n == f && c.is_none_or(|c| cs.iter().any(|(x, _)| *x == c)))

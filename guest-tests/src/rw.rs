@@ -3,7 +3,9 @@
 use crate::mem::{PAGE, before_hole, get, put, zeroed};
 use crate::run::{Case, close, file, handler, open, pipe, say, slurp, sys};
 use crate::show;
-use libc::{O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_WRONLY, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
+use libc::{
+    O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_WRONLY, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -31,7 +33,12 @@ fn basic() {
     let w = open(c"f", O_WRONLY);
     say!("read of wronly={} write of rdonly={}", sys!(SYS_read, w, &mut b, 1), sys!(SYS_write, r, &b, 1));
     let d = open(c".", O_RDONLY);
-    say!("dir read={} write={} pread={}", sys!(SYS_read, d, &mut b, 1), sys!(SYS_write, d, &b, 1), sys!(SYS_pread64, d, &mut b, 1, 0));
+    say!(
+        "dir read={} write={} pread={}",
+        sys!(SYS_read, d, &mut b, 1),
+        sys!(SYS_write, d, &b, 1),
+        sys!(SYS_pread64, d, &mut b, 1, 0)
+    );
 }
 
 fn positioned() {
@@ -39,8 +46,16 @@ fn positioned() {
     let mut b = [0u8; 8];
     say!("pwrite={} at={}", sys!(SYS_pwrite64, fd, b"abc", 3, 5), sys!(SYS_lseek, fd, 0, SEEK_CUR));
     say!("pread={} data={}", sys!(SYS_pread64, fd, &mut b, 8, 2), show::bytes(&b));
-    say!("past end={} negative={}", sys!(SYS_pread64, fd, &mut b, 8, 100), sys!(SYS_pread64, fd, &mut b, 8, -1));
-    say!("pwrite negative={} huge={}", sys!(SYS_pwrite64, fd, &b, 1, -1), sys!(SYS_pwrite64, fd, &b, 1, i64::MAX));
+    say!(
+        "past end={} negative={}",
+        sys!(SYS_pread64, fd, &mut b, 8, 100),
+        sys!(SYS_pread64, fd, &mut b, 8, -1)
+    );
+    say!(
+        "pwrite negative={} huge={}",
+        sys!(SYS_pwrite64, fd, &b, 1, -1),
+        sys!(SYS_pwrite64, fd, &b, 1, i64::MAX)
+    );
     let (r, w) = pipe(0);
     say!("pipe pread={} pwrite={}", sys!(SYS_pread64, r, &mut b, 1, 0), sys!(SYS_pwrite64, w, &b, 1, 0));
     say!("pipe lseek={}", sys!(SYS_lseek, r, 0, SEEK_CUR));
@@ -76,10 +91,23 @@ fn vectors() {
     say!("x={} y={}", show::bytes(&x), show::bytes(&y[..7]));
     say!("preadv={} y={}", sys!(SYS_preadv, fd, &v[..], 2, 3, 0), show::bytes(&y[..4]));
     say!("preadv2={} y={}", sys!(SYS_preadv2, fd, &v[..], 2, 1, 0, 0), show::bytes(&y[..6]));
-    say!("preadv2 at current={} flags={}", sys!(SYS_preadv2, fd, &v[..], 2, -1, -1, 0), sys!(SYS_preadv2, fd, &v[..], 2, 0, 0, 0x4000_0000));
-    say!("pwritev={} append={}", sys!(SYS_pwritev, fd, &v[..], 1, 0, 0), sys!(SYS_pwritev2, fd, &v[..], 1, 0, 0, 0x10));
+    say!(
+        "preadv2 at current={} flags={}",
+        sys!(SYS_preadv2, fd, &v[..], 2, -1, -1, 0),
+        sys!(SYS_preadv2, fd, &v[..], 2, 0, 0, 0x4000_0000)
+    );
+    say!(
+        "pwritev={} append={}",
+        sys!(SYS_pwritev, fd, &v[..], 1, 0, 0),
+        sys!(SYS_pwritev2, fd, &v[..], 1, 0, 0, 0x10)
+    );
     say!("data={}", show::bytes(&slurp(fd)));
-    say!("count 0={} -1={} 1025={}", sys!(SYS_writev, fd, &v[..], 0), sys!(SYS_writev, fd, &v[..], -1), sys!(SYS_readv, fd, &v[..], 1025));
+    say!(
+        "count 0={} -1={} 1025={}",
+        sys!(SYS_writev, fd, &v[..], 0),
+        sys!(SYS_writev, fd, &v[..], -1),
+        sys!(SYS_readv, fd, &v[..], 1025)
+    );
     let many: Vec<[usize; 2]> = (0..1024).map(|_| [a, 1]).collect();
     say!("count 1024={}", sys!(SYS_writev, fd, &many[..], 1024));
     say!("null={} kernel={}", sys!(SYS_writev, fd, 0, 1), sys!(SYS_writev, fd, crate::mem::KERNEL, 1));
@@ -87,7 +115,11 @@ fn vectors() {
     say!("sum overflow={}", sys!(SYS_writev, fd, &iov(&[(1, 1), (1, isize::MAX as usize)])[..], 2));
     sys!(SYS_ftruncate, fd, 0);
     sys!(SYS_lseek, fd, 0, SEEK_SET);
-    say!("second bad={} data={}", sys!(SYS_writev, fd, &iov(&[(a, 5), (1, 5)])[..], 2), show::bytes(&slurp(fd)));
+    say!(
+        "second bad={} data={}",
+        sys!(SYS_writev, fd, &iov(&[(a, 5), (1, 5)])[..], 2),
+        show::bytes(&slurp(fd))
+    );
     say!("bad fd={}", sys!(SYS_writev, 9999, &v[..], 1));
 }
 
@@ -126,7 +158,9 @@ fn holes() {
     sys!(SYS_ftruncate, fd, 4 * MIB);
     sys!(SYS_pwrite64, fd, &[b'd'; PAGE], PAGE, MIB);
     sys!(SYS_pwrite64, fd, &[b'e'; PAGE], PAGE, 3 * MIB);
-    for (n, off) in [("start", 0), ("data", MIB), ("inside", MIB + 10), ("gap", 2 * MIB), ("tail", 4 * MIB - 1)] {
+    for (n, off) in
+        [("start", 0), ("data", MIB), ("inside", MIB + 10), ("gap", 2 * MIB), ("tail", 4 * MIB - 1)]
+    {
         let d = sys!(SYS_lseek, fd, off, SEEK_DATA);
         let h = sys!(SYS_lseek, fd, off, SEEK_HOLE);
         say!("{n} data={d} hole={h}");
@@ -154,8 +188,18 @@ fn truncating() {
     sys!(SYS_write, fd, b"x", 1);
     show_it("write beyond", sys!(SYS_ftruncate, fd, 11));
     let ro = open(c"f", O_RDONLY);
-    say!("rdonly={} bad={} dirfd={}", sys!(SYS_ftruncate, ro, 0), sys!(SYS_ftruncate, 9999, 0), sys!(SYS_ftruncate, open(c".", O_RDONLY), 0));
-    say!("missing={} dir={} negative={}", sys!(SYS_truncate, c"none", 0), sys!(SYS_truncate, c".", 0), sys!(SYS_truncate, c"f", -1));
+    say!(
+        "rdonly={} bad={} dirfd={}",
+        sys!(SYS_ftruncate, ro, 0),
+        sys!(SYS_ftruncate, 9999, 0),
+        sys!(SYS_ftruncate, open(c".", O_RDONLY), 0)
+    );
+    say!(
+        "missing={} dir={} negative={}",
+        sys!(SYS_truncate, c"none", 0),
+        sys!(SYS_truncate, c".", 0),
+        sys!(SYS_truncate, c"f", -1)
+    );
     say!("null path={} empty={}", sys!(SYS_truncate, 0, 0), sys!(SYS_truncate, c"", 0));
     let (r, w) = pipe(0);
     say!("pipe={} {}", sys!(SYS_ftruncate, r, 0), sys!(SYS_ftruncate, w, 0));
@@ -175,7 +219,11 @@ fn size_limit() {
     sys!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, 0, &mut old);
     let lim = libc::rlimit { rlim_max: old.rlim_max, ..lim };
     say!("set={}", sys!(SYS_prlimit64, 0, libc::RLIMIT_FSIZE, &lim, 0));
-    say!("short write={} next={}", sys!(SYS_write, fd, &[1u8; 2000], 2000), sys!(SYS_write, fd, &[1u8; 1], 1));
+    say!(
+        "short write={} next={}",
+        sys!(SYS_write, fd, &[1u8; 2000], 2000),
+        sys!(SYS_write, fd, &[1u8; 1], 1)
+    );
     say!("ftruncate={} smaller={}", sys!(SYS_ftruncate, fd, 2000), sys!(SYS_ftruncate, fd, 500));
     let end = crate::run::fate(|| {
         handler(libc::SIGXFSZ, libc::SIG_DFL, 0);
@@ -194,10 +242,27 @@ fn allocating() {
     say!("punch={} size={}", sys!(SYS_fallocate, fd, 3, 100, 200), size());
     say!("data={}", show::runs(&slurp(fd)));
     say!("punch past end={}", sys!(SYS_fallocate, fd, 3, 200_000, 100));
-    say!("punch alone={} unknown={}", sys!(SYS_fallocate, fd, 2, 0, 10), sys!(SYS_fallocate, fd, 0x1000, 0, 10));
-    say!("len 0={} -1={} off -1={}", sys!(SYS_fallocate, fd, 0, 0, 0), sys!(SYS_fallocate, fd, 0, 0, -1), sys!(SYS_fallocate, fd, 0, -1, 10));
-    say!("rdonly={} bad={}", sys!(SYS_fallocate, open(c"f", O_RDONLY), 0, 0, 10), sys!(SYS_fallocate, -1, 0, 0, 10));
-    say!("dir={} pipe={}", sys!(SYS_fallocate, open(c".", O_RDONLY), 0, 0, 10), sys!(SYS_fallocate, pipe(0).1, 0, 0, 10));
+    say!(
+        "punch alone={} unknown={}",
+        sys!(SYS_fallocate, fd, 2, 0, 10),
+        sys!(SYS_fallocate, fd, 0x1000, 0, 10)
+    );
+    say!(
+        "len 0={} -1={} off -1={}",
+        sys!(SYS_fallocate, fd, 0, 0, 0),
+        sys!(SYS_fallocate, fd, 0, 0, -1),
+        sys!(SYS_fallocate, fd, 0, -1, 10)
+    );
+    say!(
+        "rdonly={} bad={}",
+        sys!(SYS_fallocate, open(c"f", O_RDONLY), 0, 0, 10),
+        sys!(SYS_fallocate, -1, 0, 0, 10)
+    );
+    say!(
+        "dir={} pipe={}",
+        sys!(SYS_fallocate, open(c".", O_RDONLY), 0, 0, 10),
+        sys!(SYS_fallocate, pipe(0).1, 0, 0, 10)
+    );
     say!("dev={}", sys!(SYS_fallocate, open(c"/dev/null", O_RDWR), 0, 0, 10));
 }
 
@@ -211,8 +276,17 @@ fn advice() {
     say!("readahead={} bad={}", sys!(SYS_readahead, fd, 0, 10), sys!(SYS_readahead, -1, 0, 10));
     say!("fsync={} fdatasync={} bad={}", sys!(SYS_fsync, fd), sys!(SYS_fdatasync, fd), sys!(SYS_fsync, -1));
     say!("pipe fsync={} null={}", sys!(SYS_fsync, pipe(0).0), sys!(SYS_fsync, open(c"/dev/null", O_RDWR)));
-    say!("range={} flags={} bad={}", sys!(SYS_sync_file_range, fd, 0, 10, 7), sys!(SYS_sync_file_range, fd, 0, 10, 8), sys!(SYS_sync_file_range, -1, 0, 0, 0));
-    say!("range pipe={} negative={}", sys!(SYS_sync_file_range, pipe(0).0, 0, 0, 0), sys!(SYS_sync_file_range, fd, -1, 0, 0));
+    say!(
+        "range={} flags={} bad={}",
+        sys!(SYS_sync_file_range, fd, 0, 10, 7),
+        sys!(SYS_sync_file_range, fd, 0, 10, 8),
+        sys!(SYS_sync_file_range, -1, 0, 0, 0)
+    );
+    say!(
+        "range pipe={} negative={}",
+        sys!(SYS_sync_file_range, pipe(0).0, 0, 0, 0),
+        sys!(SYS_sync_file_range, fd, -1, 0, 0)
+    );
     say!("syncfs bad={} ok={}", sys!(SYS_syncfs, 9999), sys!(SYS_syncfs, fd));
 }
 
@@ -226,19 +300,43 @@ fn copy_range() {
     say!("in={i} out={o} data={}", show::bytes(&slurp(b)));
     say!("positions={} {}", sys!(SYS_lseek, a, 0, SEEK_CUR), sys!(SYS_lseek, b, 0, SEEK_CUR));
     sys!(SYS_lseek, a, 0, SEEK_END);
-    say!("at end={} zero={}", sys!(SYS_copy_file_range, a, 0, b, 0, 10, 0), sys!(SYS_copy_file_range, a, 0, b, 0, 0, 0));
+    say!(
+        "at end={} zero={}",
+        sys!(SYS_copy_file_range, a, 0, b, 0, 10, 0),
+        sys!(SYS_copy_file_range, a, 0, b, 0, 0, 0)
+    );
     let (mut i, mut o) = (0i64, 5i64);
     say!("overlap={}", sys!(SYS_copy_file_range, a, &mut i, a, &mut o, 8, 0));
-    say!("flags={} bad={}", sys!(SYS_copy_file_range, a, 0, b, 0, 1, 1), sys!(SYS_copy_file_range, -1, 0, b, 0, 1, 0));
+    say!(
+        "flags={} bad={}",
+        sys!(SYS_copy_file_range, a, 0, b, 0, 1, 1),
+        sys!(SYS_copy_file_range, -1, 0, b, 0, 1, 0)
+    );
     let (r, w) = pipe(0);
-    say!("pipe={} {}", sys!(SYS_copy_file_range, r, 0, b, 0, 1, 0), sys!(SYS_copy_file_range, a, 0, w, 0, 1, 0));
+    say!(
+        "pipe={} {}",
+        sys!(SYS_copy_file_range, r, 0, b, 0, 1, 0),
+        sys!(SYS_copy_file_range, a, 0, w, 0, 1, 0)
+    );
     let d = open(c".", O_RDONLY);
-    say!("dir={} {}", sys!(SYS_copy_file_range, d, 0, b, 0, 1, 0), sys!(SYS_copy_file_range, a, 0, d, 0, 1, 0));
+    say!(
+        "dir={} {}",
+        sys!(SYS_copy_file_range, d, 0, b, 0, 1, 0),
+        sys!(SYS_copy_file_range, a, 0, d, 0, 1, 0)
+    );
     let ro = open(c"a", O_RDONLY);
     let ap = open(c"f", O_WRONLY | O_APPEND);
-    say!("rdonly={} append={}", sys!(SYS_copy_file_range, b, 0, ro, 0, 1, 0), sys!(SYS_copy_file_range, a, 0, ap, 0, 1, 0));
+    say!(
+        "rdonly={} append={}",
+        sys!(SYS_copy_file_range, b, 0, ro, 0, 1, 0),
+        sys!(SYS_copy_file_range, a, 0, ap, 0, 1, 0)
+    );
     let mut neg = -1i64;
-    say!("negative={} wild={}", sys!(SYS_copy_file_range, a, &mut neg, b, 0, 1, 0), sys!(SYS_copy_file_range, a, 1, b, 0, 1, 0));
+    say!(
+        "negative={} wild={}",
+        sys!(SYS_copy_file_range, a, &mut neg, b, 0, 1, 0),
+        sys!(SYS_copy_file_range, a, 1, b, 0, 1, 0)
+    );
 }
 
 fn sendfile() {
@@ -254,8 +352,17 @@ fn sendfile() {
     let f = rw();
     say!("file={} zero={}", sys!(SYS_sendfile, f, a, 0, 100), sys!(SYS_sendfile, f, a, 0, 0));
     say!("data={} at end={}", show::bytes(&slurp(f)), sys!(SYS_sendfile, f, a, 0, 100));
-    say!("from pipe={} from dir={}", sys!(SYS_sendfile, f, r, 0, 1), sys!(SYS_sendfile, f, open(c".", O_RDONLY), 0, 1));
-    say!("bad={} {} rdonly={}", sys!(SYS_sendfile, -1, a, 0, 1), sys!(SYS_sendfile, f, 9999, 0, 1), sys!(SYS_sendfile, a, f, 0, 1));
+    say!(
+        "from pipe={} from dir={}",
+        sys!(SYS_sendfile, f, r, 0, 1),
+        sys!(SYS_sendfile, f, open(c".", O_RDONLY), 0, 1)
+    );
+    say!(
+        "bad={} {} rdonly={}",
+        sys!(SYS_sendfile, -1, a, 0, 1),
+        sys!(SYS_sendfile, f, 9999, 0, 1),
+        sys!(SYS_sendfile, a, f, 0, 1)
+    );
     let mut neg = -5i64;
     say!("negative={} wild={}", sys!(SYS_sendfile, f, a, &mut neg, 1), sys!(SYS_sendfile, f, a, 1, 1));
 }
@@ -276,7 +383,11 @@ fn splicing() {
     say!("pipe to file={} data={}", sys!(SYS_splice, r, 0, a, &mut o, 100, 0), show::bytes(&slurp(a)));
     say!("empty={} nonblock={}", sys!(SYS_splice, r, 0, a, 0, 10, 2), sys!(SYS_tee, r, w2, 10, 2));
     say!("no pipe={} bad={}", sys!(SYS_splice, a, 0, a, 0, 1, 0), sys!(SYS_splice, -1, 0, w, 0, 1, 0));
-    say!("pipe offset={} flags={}", sys!(SYS_splice, r, &mut o, a, 0, 1, 0), sys!(SYS_splice, a, 0, w, 0, 1, 0x100));
+    say!(
+        "pipe offset={} flags={}",
+        sys!(SYS_splice, r, &mut o, a, 0, 1, 0),
+        sys!(SYS_splice, a, 0, w, 0, 1, 0x100)
+    );
     say!("same pipe={} {}", sys!(SYS_splice, r, 0, w, 0, 1, 0), sys!(SYS_tee, r, w, 1, 0));
     let v = [b"vmsplice".as_ptr() as usize, 8];
     say!("vmsplice={}", sys!(SYS_vmsplice, w, &v, 1, 0));
@@ -305,7 +416,11 @@ fn big() {
     let mut back = vec![0u8; 300_000];
     say!("read={} sum={:x}", sys!(SYS_pread64, fd, &mut back[..], 300_000, 0), sum(&back));
     say!("sum={:x} beyond 4 GiB={}", sum(&back), sys!(SYS_pwrite64, fd, b"far", 3, 5i64 << 30));
-    say!("size={} far={}", sys!(SYS_lseek, fd, 0, SEEK_END), sys!(SYS_pread64, fd, &mut back[..], 10, 5i64 << 30));
+    say!(
+        "size={} far={}",
+        sys!(SYS_lseek, fd, 0, SEEK_END),
+        sys!(SYS_pread64, fd, &mut back[..], 10, 5i64 << 30)
+    );
     say!("far={}", show::bytes(&back[..3]));
 }
 

@@ -41,6 +41,23 @@ type Key = (u64, u64, Space);
 
 static LOCKS: Mutex<Option<HashMap<Key, Vec<Lock>>>> = Mutex::new(Rank::Leaf, None);
 static CHANGED: WaitQueue = WaitQueue::new();
+/// Who waits for whom.
+static WAITING: Mutex<Vec<(Owner, Owner)>> = Mutex::new(Rank::Leaf, Vec::new());
+
+/// Whether `owner` would wait for itself, by way of others.
+fn deadlock(owner: Owner, mut blocker: Owner) -> bool {
+    let waiting = WAITING.lock();
+    for _ in 0..16 {
+        if blocker == owner {
+            return true;
+        }
+        match waiting.iter().find(|(who, _)| *who == blocker) {
+            Some((_, next)) => blocker = *next,
+            None => return false,
+        }
+    }
+    false
+}
 
 fn with<T>(f: impl FnOnce(&mut HashMap<Key, Vec<Lock>>) -> T) -> T {
     f(LOCKS.lock().get_or_insert_with(HashMap::new))
@@ -67,6 +84,20 @@ fn conflict(list: &[Lock], wanted: &Lock) -> Option<Lock> {
 pub fn test(file: &File, space: Space, wanted: &Lock) -> Result<Option<Lock>> {
     let key = key(file, space)?;
     Ok(with(|l| l.get(&key).and_then(|list| conflict(list, wanted))))
+}
+
+/// Adds a lock, as one with those of its kind that it meets.
+fn join(list: &mut Vec<Lock>, mut new: Lock) {
+    list.retain(|l| {
+        let same = l.owner == new.owner && l.write == new.write;
+        let meets = l.start <= new.end.saturating_add(1) && new.start <= l.end.saturating_add(1);
+        if same && meets {
+            new.start = new.start.min(l.start);
+            new.end = new.end.max(l.end);
+        }
+        !(same && meets)
+    });
+    list.push(new);
 }
 
 fn clear(list: &mut Vec<Lock>, owner: Owner, start: u64, end: u64) {
@@ -96,15 +127,24 @@ pub fn set(file: &File, space: Space, wanted: Lock, wait: bool) -> Result<()> {
                 return None;
             }
             clear(list, wanted.owner, wanted.start, wanted.end);
-            list.push(wanted);
+            join(list, wanted);
             Some(())
         })
     };
+    if let (true, Owner::Process(..)) = (wait, wanted.owner) {
+        if let Some(blocker) = test(file, space, &wanted)?.map(|l| l.owner) {
+            if deadlock(wanted.owner, blocker) {
+                return Err(Errno::EDEADLK);
+            }
+            WAITING.lock().push((wanted.owner, blocker));
+        }
+    }
     let result = if wait {
         CHANGED.wait(How::default(), attempt).map_err(|_| Errno::ERESTARTSYS)
     } else {
         attempt().ok_or(Errno::EAGAIN)
     };
+    WAITING.lock().retain(|(who, _)| *who != wanted.owner);
     // A lock that became a shared one lets others in.
     CHANGED.wake_all();
     result
@@ -132,6 +172,17 @@ pub fn unset(file: &File, space: Space, owner: Owner, start: u64, end: u64) -> R
 /// Whether there are locks at all: closing asks often.
 pub fn any() -> bool {
     with(|l| !l.is_empty())
+}
+
+/// A process has ended: its locks go.
+pub fn release_process(owner: Owner) {
+    if any() {
+        with(|l| {
+            l.values_mut().for_each(|list| list.retain(|x| x.owner != owner));
+            l.retain(|_, list| !list.is_empty());
+        });
+        CHANGED.wake_all();
+    }
 }
 
 /// An open file is gone: its own locks go too.

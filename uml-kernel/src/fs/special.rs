@@ -24,6 +24,9 @@ impl super::FileOps for Null {
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &File, _: &mut [u8], _: u64) -> Result<usize> {
         Ok(0)
     }
@@ -35,6 +38,9 @@ struct Zero;
 impl super::FileOps for Zero {
     fn as_any(&self) -> &dyn std::any::Any {
         self
+    }
+    fn stays_at_zero(&self) -> bool {
+        true
     }
     fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
         into.fill(0);
@@ -50,6 +56,9 @@ impl super::FileOps for Full {
     fn as_any(&self) -> &dyn std::any::Any {
         self
     }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
         into.fill(0);
         Ok(into.len())
@@ -62,6 +71,9 @@ struct Random;
 impl super::FileOps for Random {
     fn as_any(&self) -> &dyn std::any::Any {
         self
+    }
+    fn stays_at_zero(&self) -> bool {
+        true
     }
     fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
         Ok(rustix::rand::getrandom(into, rustix::rand::GetRandomFlags::empty())?)

@@ -32,6 +32,9 @@ pub fn open(lookup: &Lookup, path: &[u8], how: OpenHow) -> Result<Arc<File>> {
         let keep = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW;
         return Ok(File::new(Arc::new(PathOnly), found, flags & keep));
     }
+    if flags.contains(OpenFlags::TMPFILE_BIT) && !flags.contains(OpenFlags::DIRECTORY) {
+        return Err(Errno::EINVAL);
+    }
     if flags.contains(TMPFILE) {
         return open_unnamed(lookup, path, how);
     }
@@ -97,7 +100,9 @@ fn open_found(lookup: &Lookup, path: Path, flags: OpenFlags, follow: bool) -> Re
     let attr = path.inode().attr()?;
     match attr.kind() {
         kind::LNK => return Err(if follow { Errno::EIO } else { Errno::ELOOP }),
-        kind::DIR if flags.writes() || flags.contains(OpenFlags::CREAT) => return Err(Errno::EISDIR),
+        kind::DIR if flags.writes() || flags.intersects(OpenFlags::CREAT | OpenFlags::TRUNC) => {
+            return Err(Errno::EISDIR);
+        }
         kind::DIR => {}
         _ if flags.contains(OpenFlags::DIRECTORY) => return Err(Errno::ENOTDIR),
         kind::CHR | kind::BLK if path.mount.flags().contains(MountFlags::NODEV) => return Err(Errno::EACCES),

@@ -38,7 +38,11 @@ pub(super) const TABLE: &[Entry] = &[
         Ok(0)
     }),
     full(libc::SYS_epoll_create, "epoll_create", |ctx, [size, ..]| {
-        if (size as i32) <= 0 { Err(Errno::EINVAL) } else { ctx.files.add(Epoll::file(), false).map(|fd| fd as u64) }
+        if (size as i32) <= 0 {
+            Err(Errno::EINVAL)
+        } else {
+            ctx.files.add(Epoll::file(), false).map(|fd| fd as u64)
+        }
     }),
     full(libc::SYS_epoll_create1, "epoll_create1", |ctx, [flags, ..]| {
         let cloexec = OpenFlags::CLOEXEC.bits() as u64;

@@ -67,6 +67,7 @@ const F_GETOWN_EX: i32 = 16;
 const F_SETOWN_EX: i32 = 15;
 const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
+const F_GETLEASE: i32 = 1025;
 
 fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
     let file = ctx.any_file(fd)?;
@@ -127,6 +128,7 @@ fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
             file.owner.lock().0 = if kind == 2 { -pid } else { pid };
             Ok(0)
         }
+        F_GETLEASE => Ok(libc::F_UNLCK as u64),
         F_GETSIG => Ok(file.owner.lock().1 as u64),
         F_SETSIG => {
             if arg > 64 {

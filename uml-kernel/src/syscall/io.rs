@@ -92,10 +92,13 @@ pub(super) const TABLE: &[Entry] = &[
         if out.flags().contains(OpenFlags::APPEND) {
             return Err(Errno::EINVAL);
         }
-        if !input.ops().seekable() {
+        if !input.ops().seekable() || input.attr()?.is_dir() {
             return Err(Errno::EINVAL);
         }
         let offset = if offset_at == 0 { None } else { Some(ctx.memory().u64(offset_at)?) };
+        if offset.is_some_and(|o| (o as i64) < 0) {
+            return Err(Errno::EINVAL);
+        }
         let (moved, end) = copy(ctx, &input, offset, &out, None, count)?;
         if offset_at != 0 {
             ctx.put(offset_at, &end.to_le_bytes())?;
@@ -115,9 +118,9 @@ pub(super) const TABLE: &[Entry] = &[
         libc::SYS_sync_file_range,
         "sync_file_range",
         "the whole file is written",
-        |ctx, [fd, _, _, flags, ..]| {
+        |ctx, [fd, at, len, flags, ..]| {
             let file = ctx.file(fd)?;
-            if flags & !7 != 0 {
+            if flags & !7 != 0 || (at as i64) < 0 || (len as i64) < 0 {
                 return Err(Errno::EINVAL);
             }
             if !file.ops().seekable() {
@@ -172,6 +175,10 @@ fn positioned(ctx: &Ctx, fd: u64, offset: u64) -> Result<Arc<File>> {
     if !file.ops().seekable() {
         return Err(Errno::ESPIPE);
     }
+    // No byte can be there.
+    if offset == i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
     Ok(file)
 }
 
@@ -185,6 +192,7 @@ pub(super) fn vector(memory: &UserMemory, at: u64, n: u64) -> Result<Vec<(u64, u
     let mut u = Unpacker(&bytes);
     let mut total = 0u64;
     let mut out = Vec::with_capacity(n as usize);
+    let mut unreachable = false;
     for _ in 0..n {
         let (base, len) = (u.u64(), u.u64());
         if len as i64 >= 0 {
@@ -193,6 +201,10 @@ pub(super) fn vector(memory: &UserMemory, at: u64, n: u64) -> Result<Vec<(u64, u
             return Err(Errno::EINVAL);
         }
         out.push((base, len));
+        unreachable |= reachable(&out[out.len() - 1..]).is_err();
+    }
+    if unreachable {
+        return Err(Errno::EFAULT);
     }
     if total > i64::MAX as u64 { Err(Errno::EINVAL) } else { Ok(out) }
 }
@@ -202,6 +214,25 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
     file.check_read()?;
     // What goes through here may block: what the guest is to see of this call so far, it sees now.
     ctx.stub.flush()?;
+    reachable(iov)?;
+    // The position moves by what has reached the guest.
+    let follows = at.is_none() && file.ops().seekable() && !file.ops().stays_at_zero();
+    let start = if follows { Some(*file.pos().lock()) } else { at };
+    let result = read_pieces(ctx, file, iov, start);
+    if let (true, Some(start), Ok(n)) = (follows, start, &result) {
+        *file.pos().lock() = start + n;
+    }
+    result
+}
+
+/// EFAULT for buffers that no address space has.
+fn reachable(iov: &[(u64, u64)]) -> Result<()> {
+    const END: u64 = 1 << 47;
+    let fits = |(base, len): &(u64, u64)| base.checked_add(*len).is_some_and(|end| end <= END);
+    if iov.iter().all(fits) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+fn read_pieces(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u64>) -> Result<u64> {
     let mut done = 0;
     for (base, len) in iov {
         let len = (*len).min(MAX_RW - done);
@@ -221,8 +252,9 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
                 Err(e) => return Err(e),
             };
             if n > 0 {
-                match ctx.put(base + got, &buffer[..n]) {
-                    Ok(()) => {}
+                match put_some(ctx, base + got, &buffer[..n]) {
+                    Ok(m) if m == n => {}
+                    Ok(m) => return Ok(done + got + m as u64),
                     Err(_) if done + got > 0 => return Ok(done + got),
                     Err(e) => return Err(e),
                 }
@@ -241,6 +273,14 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
     Ok(done)
 }
 
+/// Copies as much to the guest as it can take; EFAULT if that is nothing.
+fn put_some(ctx: &mut Ctx, at: u64, bytes: &[u8]) -> Result<usize> {
+    match ctx.put(at, bytes) {
+        Ok(()) => Ok(bytes.len()),
+        Err(_) => ctx.memory().write_some(at, bytes),
+    }
+}
+
 /// Writes guest buffers to a file. SIGPIPE goes with EPIPE.
 pub(super) fn write_from(
     ctx: &mut Ctx,
@@ -249,6 +289,7 @@ pub(super) fn write_from(
     at: Option<u64>,
 ) -> Result<u64> {
     file.check_write()?;
+    reachable(iov)?;
     ctx.stub.flush()?;
     let limit = ctx.task.process.limit(libc::RLIMIT_FSIZE);
     let memory = ctx.memory();
@@ -259,7 +300,19 @@ pub(super) fn write_from(
         for (base, len) in iov {
             let start = joined.len();
             joined.resize(start + *len as usize, 0);
-            memory.read(*base, &mut joined[start..])?;
+            match memory.read_some(*base, &mut joined[start..]) {
+                Ok(n) if n == *len as usize => {}
+                // What comes before the fault is written.
+                Ok(n) => {
+                    joined.truncate(start + n);
+                    break;
+                }
+                Err(_) if start > 0 => {
+                    joined.truncate(start);
+                    break;
+                }
+                Err(e) => return Err(e),
+            }
         }
         return write_bytes(ctx, file, &joined, at, limit).map(|n| n as u64);
     }
@@ -332,6 +385,9 @@ fn lseek(ctx: &mut Ctx, [fd, offset, whence, ..]: Args) -> Result<u64> {
         return Err(Errno::ESPIPE);
     }
     let offset = offset as i64;
+    if file.ops().stays_at_zero() {
+        return Ok(0);
+    }
     let attr = file.attr()?;
     let mut pos = file.pos().lock();
     let to = match whence as i32 {
@@ -399,20 +455,23 @@ fn copy_file_range(ctx: &mut Ctx, [fd_in, in_at, fd_out, out_at, len, flags]: Ar
         return Err(Errno::EINVAL);
     }
     let (input, out) = (ctx.file(fd_in)?, ctx.file(fd_out)?);
+    let (in_attr, out_attr) = (input.attr()?, out.attr()?);
+    if in_attr.is_dir() || out_attr.is_dir() {
+        return Err(Errno::EISDIR);
+    }
     input.check_read()?;
     out.check_write()?;
     if out.flags().contains(OpenFlags::APPEND) {
         return Err(Errno::EBADF);
-    }
-    let (in_attr, out_attr) = (input.attr()?, out.attr()?);
-    if in_attr.is_dir() || out_attr.is_dir() {
-        return Err(Errno::EISDIR);
     }
     if in_attr.kind() != kind::REG || out_attr.kind() != kind::REG {
         return Err(Errno::EINVAL);
     }
     let from = if in_at == 0 { None } else { Some(ctx.memory().u64(in_at)?) };
     let to = if out_at == 0 { None } else { Some(ctx.memory().u64(out_at)?) };
+    if from.or(to).is_some_and(|o| (o as i64) < 0) || to.is_some_and(|o| (o as i64) < 0) {
+        return Err(Errno::EOVERFLOW);
+    }
     let start = from.unwrap_or(*input.pos().lock());
     let target = to.unwrap_or(*out.pos().lock());
     let same = in_attr.ino == out_attr.ino && in_attr.dev == out_attr.dev;

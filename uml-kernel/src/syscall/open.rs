@@ -79,6 +79,15 @@ fn openat2(ctx: &mut Ctx, [fd, path, how, size, ..]: Args) -> Result<u64> {
     if resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT) {
         return Err(Errno::EINVAL);
     }
+    let with_path = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
+    if flags.contains(OpenFlags::PATH) && !(flags - with_path).is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    // Nothing is made or cut from the cache alone.
+    let changes = OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::TMPFILE_BIT;
+    if resolve.contains(Resolve::CACHED) && flags.intersects(changes) {
+        return Err(Errno::EAGAIN);
+    }
     let path = ctx.path(path)?;
     let how = OpenHow { flags, mode: umasked(ctx, mode as u32) };
     finish(ctx, fd as i32, &path, how, resolve)

@@ -6,6 +6,7 @@ use crate::fs::vfs::{self, SetTime};
 use crate::fs::{MAY_WRITE, PATH_EMPTY, Path, kind};
 use crate::mm::Unpacker;
 use crate::task::Ctx;
+use crate::task::signal::{SI_USER, SigInfo};
 
 const CWD: i32 = libc::AT_FDCWD;
 
@@ -75,6 +76,7 @@ pub(super) const TABLE: &[Entry] = &[
             return Err(Errno::EINVAL);
         }
         let path = find(ctx, CWD, path, 0)?;
+        check_size(ctx, size)?;
         vfs::truncate(&ctx.creds(), &path, size).map(|()| 0)
     }),
     full(libc::SYS_ftruncate, "ftruncate", |ctx, [fd, size, ..]| {
@@ -85,6 +87,7 @@ pub(super) const TABLE: &[Entry] = &[
         if file.check_write().is_err() || file.attr()?.kind() != kind::REG {
             return Err(Errno::EINVAL);
         }
+        check_size(ctx, size)?;
         file.inode().set_attr(&crate::fs::SetAttr { size: Some(size), ..Default::default() }).map(|()| 0)
     }),
     full(libc::SYS_utimensat, "utimensat", utimensat),
@@ -151,6 +154,15 @@ pub(super) const TABLE: &[Entry] = &[
         remove_xattr(ctx, &p, a)
     }),
 ];
+
+/// SIGXFSZ and EFBIG for a length over RLIMIT_FSIZE.
+fn check_size(ctx: &Ctx, size: u64) -> Result<()> {
+    if size <= ctx.task.process.limit(libc::RLIMIT_FSIZE) {
+        return Ok(());
+    }
+    ctx.signal_self(SigInfo::user(libc::SIGXFSZ, SI_USER, ctx.task.process.pid, 0));
+    Err(Errno::EFBIG)
+}
 
 /// What a path in the guest's memory names; `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH` in `flags`.
 pub(super) fn find(ctx: &Ctx, dirfd: i32, path: u64, flags: i32) -> Result<Path> {

@@ -39,6 +39,8 @@ impl Ctx {
             (inner.files.take(), inner.fs.take(), inner.mm.take())
         };
         *task.kicker.lock() = None;
+        let table = Arc::as_ptr(&self.files) as usize;
+        crate::fs::locks::release_process(crate::fs::locks::Owner::Process(table, task.process.pid));
         let Ctx { stub, files: own_files, fs: own_fs, mm: own_mm, .. } = self;
         stub.retire();
         let last = {
