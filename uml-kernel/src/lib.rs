@@ -3,4 +3,5 @@
 pub mod base;
 pub mod fs;
 pub mod mm;
+pub mod net;
 pub mod platform;
