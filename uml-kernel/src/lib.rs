@@ -4,6 +4,7 @@ pub mod base;
 pub mod boot;
 pub mod fs;
 pub mod mm;
+pub mod net;
 pub mod platform;
 pub mod syscall;
 pub mod task;
