@@ -2,10 +2,16 @@
 
 pub mod cred;
 mod dentry;
+pub mod dev;
+pub mod devtmpfs;
 mod file;
 mod inode;
+mod kmsg;
 mod mount;
 mod namei;
+pub mod proc;
+pub mod pseudo;
+pub mod sys;
 
 pub use cred::{Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};
 pub use dentry::Dentry;
