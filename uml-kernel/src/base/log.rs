@@ -8,7 +8,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Lines kept.
 const LINES: usize = 4096;
 
-static RING: Mutex<VecDeque<(u64, String)>> = Mutex::new(Rank::Leaf, VecDeque::new());
+/// Facility 0 (kernel), level 6 (informational), as syslog(2) has it.
+const INFO: u32 = 6;
+
+/// A line of the log.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Counts all lines since boot.
+    pub seq: u64,
+    /// Nanoseconds since boot.
+    pub time: u64,
+    /// Level in bits 0 to 2, facility above.
+    pub priority: u32,
+    /// The text.
+    pub text: String,
+}
+
+struct Ring {
+    next: u64,
+    records: VecDeque<Record>,
+}
+
+static RING: Mutex<Ring> = Mutex::new(Rank::Leaf, Ring { next: 0, records: VecDeque::new() });
 static TO_STDERR: AtomicBool = AtomicBool::new(false);
 
 /// Also write the log to the host's standard error.
@@ -18,19 +39,38 @@ pub fn to_stderr(yes: bool) {
 
 /// Adds a line. Use the `log!` macro.
 pub fn line(text: String) {
+    line_of(INFO, text);
+}
+
+/// Adds a line with another level or facility.
+pub fn line_of(priority: u32, text: String) {
     if TO_STDERR.load(Ordering::Relaxed) {
         eprintln!("{text}\r");
     }
     let mut ring = RING.lock();
-    if ring.len() == LINES {
-        ring.pop_front();
+    if ring.records.len() == LINES {
+        ring.records.pop_front();
     }
-    ring.push_back((time::now(), text));
+    let record = Record { seq: ring.next, time: time::now(), priority, text };
+    ring.next += 1;
+    ring.records.push_back(record);
 }
 
 /// All lines with their times.
 pub fn lines() -> Vec<(u64, String)> {
-    RING.lock().iter().cloned().collect()
+    RING.lock().records.iter().map(|r| (r.time, r.text.clone())).collect()
+}
+
+/// The first line that is kept of those from `seq` on.
+pub fn from(seq: u64) -> Option<Record> {
+    let ring = RING.lock();
+    let first = ring.records.front()?.seq;
+    ring.records.get(usize::try_from(seq.saturating_sub(first)).ok()?).cloned()
+}
+
+/// The number that the next line will have.
+pub fn next_seq() -> u64 {
+    RING.lock().next
 }
 
 /// Logs a line, with the arguments of `format!`.

@@ -66,6 +66,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
     let cmdline = format!("mem={} ncpus={}", options.mem, options.ncpus);
     let kernel = Kernel::start(platform.clone(), Options { strace: options.strace.clone(), cmdline });
     kernel.usage.set_limit(options.mem);
+    crate::task::procfs::register(options.mem);
     let ns = super::tree::build(&options)?;
     make_init(options.mem)?;
     let first = first_task(&options, ns)?;

@@ -4,10 +4,9 @@ use super::RunOptions;
 use crate::base::Errno;
 use crate::fs::hostfs::HostFs;
 use crate::fs::overlay::Overlay;
+use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
-use crate::fs::{
-    Creds, Dentry, FileSystem, Inode, Lookup, Mount, MountFlags, Namespace, NewNode, Resolve, kind, makedev,
-};
+use crate::fs::{Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve};
 use anyhow::{Context as _, Result};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -28,10 +27,12 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
     let ns = Namespace::new(mount);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     let dev = TmpFs::new("devtmpfs", 16 << 20, 0o755, 0, 0);
-    devices(&dev.root())?;
+    crate::fs::devtmpfs::populate(&dev.root())?;
     put(&ns, "/dev", dev, "devtmpfs", MountFlags::NOSUID)?;
     let shm = TmpFs::new("tmpfs", options.mem / 2, 0o1777, 0, 0);
     put(&ns, "/dev/shm", shm, "tmpfs", safe)?;
+    put(&ns, "/proc", special::make_fs(b"proc", b"")?, "proc", safe | MountFlags::NOEXEC)?;
+    put(&ns, "/sys", special::make_fs(b"sysfs", b"")?, "sysfs", safe | MountFlags::NOEXEC)?;
     for dir in &options.write {
         let absolute =
             std::fs::canonicalize(dir).with_context(|| format!("cannot find {}", dir.display()))?;
@@ -60,35 +61,5 @@ fn put(
     };
     let dentry = Dentry::root(b"/", fs.root());
     ns.mount(Mount::new(fs, dentry, source, flags), place);
-    Ok(())
-}
-
-fn devices(dir: &Arc<dyn Inode>) -> Result<()> {
-    let node = |mode, rdev| NewNode { mode, rdev, uid: 0, gid: 0, target: b"" };
-    for (name, mode, major, minor) in [
-        ("null", 0o666, 1, 3),
-        ("zero", 0o666, 1, 5),
-        ("full", 0o666, 1, 7),
-        ("random", 0o666, 1, 8),
-        ("urandom", 0o666, 1, 9),
-        ("kmsg", 0o600, 1, 11),
-        ("tty", 0o666, 5, 0),
-        ("console", 0o600, 5, 1),
-        ("ptmx", 0o666, 5, 2),
-    ] {
-        dir.create(name.as_bytes(), &node(kind::CHR | mode, makedev(major, minor)))?;
-    }
-    for (name, mode) in [("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)] {
-        dir.create(name.as_bytes(), &node(kind::DIR | mode, 0))?;
-    }
-    for (name, target) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("core", "/proc/kcore"),
-    ] {
-        dir.create(name.as_bytes(), &NewNode { target: target.as_bytes(), ..node(kind::LNK | 0o777, 0) })?;
-    }
     Ok(())
 }

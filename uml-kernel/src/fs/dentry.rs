@@ -83,7 +83,9 @@ impl Dentry {
         if let Some(child) = self.children.lock().get(name) {
             match child {
                 // What comes and goes by itself stays as long as it is mounted on or used, and is asked for again below.
-                Child::Present(dentry) if cacheable || dentry.mounts.load(Ordering::Relaxed) > 0 => {
+                Child::Present(dentry)
+                    if cacheable || dentry.inode.lasting() || dentry.mounts.load(Ordering::Relaxed) > 0 =>
+                {
                     return Ok(dentry.clone());
                 }
                 Child::Absent(when) if cacheable && time::now() < when + ABSENT_FOR => {
@@ -94,14 +96,15 @@ impl Dentry {
         }
         match self.inode.lookup(name) {
             Ok(inode) => {
+                let lasting = inode.lasting();
                 let mut children = self.children.lock();
                 if let Some(Child::Present(there)) = children.get(name)
-                    && cacheable
+                    && lasting
                 {
                     return Ok(there.clone());
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);
-                if cacheable {
+                if lasting {
                     children.insert(name.to_vec(), Child::Present(dentry.clone()));
                     shrink(&mut children);
                 }

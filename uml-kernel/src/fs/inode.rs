@@ -244,6 +244,11 @@ pub trait Inode: Send + Sync + 'static {
     fn lookup(&self, _name: &[u8]) -> Result<Arc<dyn Inode>> {
         Err(Errno::ENOTDIR)
     }
+    /// Whether the name that led here may be kept in the dentry cache. In a file system whose names come and go by themselves some
+    /// stay: /proc/sys does, /proc/42 does not.
+    fn lasting(&self) -> bool {
+        self.file_system().cacheable()
+    }
     /// Makes a node; EEXIST if the name is taken.
     fn create(&self, _name: &[u8], _new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)

@@ -3,6 +3,8 @@
 pub mod anon;
 pub mod cred;
 mod dentry;
+pub mod dev;
+pub mod devtmpfs;
 pub mod dirfile;
 pub mod epoll;
 pub mod eventfd;
@@ -10,14 +12,18 @@ mod fdtable;
 mod file;
 pub mod hostfs;
 mod inode;
+mod kmsg;
 pub mod locks;
 mod mount;
 mod namei;
 pub mod overlay;
 pub mod pipe;
 pub mod poll;
+pub mod proc;
+pub mod pseudo;
 pub mod special;
 pub mod stream;
+pub mod sys;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timerfd;

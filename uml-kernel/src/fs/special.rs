@@ -2,7 +2,7 @@
 
 use super::{Attr, File, OpenFlags, Path};
 use crate::base::{Errno, Result};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Opens a FIFO.
 pub(super) fn open_fifo(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
@@ -11,76 +11,10 @@ pub(super) fn open_fifo(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
 
 /// Opens a device.
 pub(super) fn open_device(path: Path, attr: Attr, flags: OpenFlags) -> Result<Arc<File>> {
-    match (super::major(attr.rdev), super::minor(attr.rdev)) {
-        (1, 3) => Ok(File::new(Arc::new(Null), path, flags)),
-        (1, 5) => Ok(File::new(Arc::new(Zero), path, flags)),
-        (1, 7) => Ok(File::new(Arc::new(Full), path, flags)),
-        (1, 8 | 9) => Ok(File::new(Arc::new(Random), path, flags)),
-        _ => Err(Errno::ENXIO),
+    if attr.kind() == super::kind::BLK {
+        return Err(Errno::ENXIO);
     }
-}
-struct Null;
-impl super::FileOps for Null {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-    fn stays_at_zero(&self) -> bool {
-        true
-    }
-    fn read(&self, _: &File, _: &mut [u8], _: u64) -> Result<usize> {
-        Ok(0)
-    }
-    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> {
-        Ok(from.len())
-    }
-}
-struct Zero;
-impl super::FileOps for Zero {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-    fn stays_at_zero(&self) -> bool {
-        true
-    }
-    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
-        into.fill(0);
-        Ok(into.len())
-    }
-    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> {
-        Ok(from.len())
-    }
-}
-
-struct Full;
-impl super::FileOps for Full {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-    fn stays_at_zero(&self) -> bool {
-        true
-    }
-    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
-        into.fill(0);
-        Ok(into.len())
-    }
-    fn write(&self, _: &File, _: &[u8], _: u64) -> Result<usize> {
-        Err(Errno::ENOSPC)
-    }
-}
-struct Random;
-impl super::FileOps for Random {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-    fn stays_at_zero(&self) -> bool {
-        true
-    }
-    fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
-        Ok(rustix::rand::getrandom(into, rustix::rand::GetRandomFlags::empty())?)
-    }
-    fn write(&self, _: &File, from: &[u8], _: u64) -> Result<usize> {
-        Ok(from.len())
-    }
+    super::dev::open_device(attr.rdev, path, flags)
 }
 
 /// F_SETPIPE_SZ and F_GETPIPE_SZ.
@@ -120,9 +54,18 @@ pub fn make_fs(kind: &[u8], options: &[u8]) -> Result<Arc<dyn super::FileSystem>
             }
             Ok(super::tmpfs::TmpFs::new(name, size, mode, uid, gid))
         }
+        b"proc" => MAKE_PROC.get().map(|make| make()).ok_or(Errno::ENODEV),
+        b"sysfs" => MAKE_SYS.get().map(|make| make()).ok_or(Errno::ENODEV),
         _ => Err(Errno::ENODEV),
     }
 }
+
+/// Makes a file system that tells of the kernel.
+pub type Maker = Box<dyn Fn() -> Arc<dyn super::FileSystem> + Send + Sync>;
+/// Makes a procfs; set at the start.
+pub static MAKE_PROC: OnceLock<Maker> = OnceLock::new();
+/// Makes a sysfs.
+pub static MAKE_SYS: OnceLock<Maker> = OnceLock::new();
 
 fn parse_size(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -135,4 +78,9 @@ fn parse_size(text: &str) -> Option<u64> {
         "%" => Some((2 << 30) / 100 * number.min(100)),
         _ => None,
     }
+}
+
+/// Terminal and foreground group of a session.
+pub fn controlling_terminal(_sid: i32) -> Option<(u32, i32)> {
+    None
 }

@@ -10,7 +10,7 @@ use crate::task::{Ctx, kernel};
 use std::sync::atomic::Ordering;
 
 /// The version that uname tells: the interface that is implemented.
-pub(super) const RELEASE: &str = "6.12.0-uml";
+pub const RELEASE: &str = "6.12.0-uml";
 
 pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_uname, "uname", |ctx, [at, ..]| {

@@ -17,6 +17,8 @@ mod sync;
 mod time;
 mod trace;
 
+pub use misc::RELEASE;
+
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::task::Ctx;
 use std::collections::HashSet;

@@ -9,6 +9,7 @@ pub mod fork;
 pub mod futex;
 pub mod pidfd;
 pub mod process;
+pub mod procfs;
 pub mod send;
 pub mod signal;
 pub mod table;

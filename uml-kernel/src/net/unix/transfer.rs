@@ -45,7 +45,12 @@ impl UnixSocket {
         message.or_else(|| asked.then_some(caller.ids))
     }
 
-    pub(super) fn send_stream(&self, message: Message<'_>, flags: MsgFlags, caller: &Caller<'_>) -> Result<usize> {
+    pub(super) fn send_stream(
+        &self,
+        message: Message<'_>,
+        flags: MsgFlags,
+        caller: &Caller<'_>,
+    ) -> Result<usize> {
         let (peer, shutdown, from) = {
             let state = self.state.lock();
             if message.address.is_some_and(|a| !a.is_empty()) {
@@ -68,7 +73,8 @@ impl UnixSocket {
             let result = self.charge(cost, patience).and_then(|()| {
                 let data = message.data[sent..sent + len].to_vec();
                 let files = Passed::new(std::mem::take(&mut files));
-                let packet = Packet { data, at: 0, files, creds, sender: sender.clone(), from: from.clone(), cost };
+                let packet =
+                    Packet { data, at: 0, files, creds, sender: sender.clone(), from: from.clone(), cost };
                 let mut theirs = peer.state.lock();
                 if theirs.dead || theirs.shutdown & RECEIVE != 0 {
                     drop(theirs);
@@ -88,7 +94,12 @@ impl UnixSocket {
         Ok(sent)
     }
 
-    pub(super) fn send_seqpacket(&self, message: Message<'_>, flags: MsgFlags, caller: &Caller<'_>) -> Result<usize> {
+    pub(super) fn send_seqpacket(
+        &self,
+        message: Message<'_>,
+        flags: MsgFlags,
+        caller: &Caller<'_>,
+    ) -> Result<usize> {
         {
             let mut state = self.state.lock();
             if let Some(error) = state.error.take() {
@@ -101,7 +112,12 @@ impl UnixSocket {
         self.send_datagram(Message { address: None, ..message }, flags, caller)
     }
 
-    pub(super) fn send_datagram(&self, message: Message<'_>, flags: MsgFlags, caller: &Caller<'_>) -> Result<usize> {
+    pub(super) fn send_datagram(
+        &self,
+        message: Message<'_>,
+        flags: MsgFlags,
+        caller: &Caller<'_>,
+    ) -> Result<usize> {
         let name = match message.address {
             Some(address) if !address.is_empty() => Some(Name::parse(address)?),
             _ => None,
@@ -120,7 +136,8 @@ impl UnixSocket {
         self.charge(cost, patience)?;
         // From here on the packet gives the room back if it is not delivered.
         let (data, files) = (message.data.to_vec(), Passed::new(message.files));
-        let mut packet = Packet { data, at: 0, files, creds: None, sender: self.strong()?, from: self.bound(), cost };
+        let mut packet =
+            Packet { data, at: 0, files, creds: None, sender: self.strong()?, from: self.bound(), cost };
         let other = match (&name, peer) {
             (Some(name), _) => table::find(name, self.kind, caller.names)?,
             (None, Some(peer)) => peer,
@@ -131,7 +148,9 @@ impl UnixSocket {
         let result = patience.wait(&other.room, Events::WRITE, || self.deliver(&other, &mut packet));
         // A sender that wanted no answer does not learn who was there: only a peer's end is told.
         match result {
-            Err(Errno::ECONNREFUSED) if name.is_none() && self.kind == Kind::Datagram => self.peer_died(&other),
+            Err(Errno::ECONNREFUSED) if name.is_none() && self.kind == Kind::Datagram => {
+                self.peer_died(&other)
+            }
             Err(e) => return Err(e),
             Ok(()) => {
                 other.wait.wake(Events::READ | Events::PRI | Events::RDBAND);
