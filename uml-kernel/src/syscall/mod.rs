@@ -12,6 +12,7 @@ mod path;
 mod poll;
 mod process;
 mod signal;
+mod socket;
 mod stat;
 mod sync;
 mod time;
@@ -80,6 +81,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("time", time::TABLE),
     ("poll", poll::TABLE),
     ("events", events::TABLE),
+    ("socket", socket::TABLE),
     ("misc", misc::TABLE),
 ];
 

@@ -175,6 +175,7 @@ impl Ctx {
                 Some(stopped) => break stopped,
                 None => {
                     timer::expire();
+                    super::oom::look();
                     let wanted = self.task.fiber.get().is_some_and(|f| f.is_interrupted());
                     if sched::need_resched() || wanted {
                         // A guest that has blocked the preemption signal, or is not yet ready for it.

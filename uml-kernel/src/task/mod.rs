@@ -7,6 +7,7 @@ pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod futex;
+pub mod oom;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;

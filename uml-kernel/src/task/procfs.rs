@@ -52,6 +52,7 @@ impl System for KernelSystem {
     }
 
     fn memory(&self) -> Memory {
+        super::oom::survey();
         let usage = &kernel().usage;
         let (total, held) = (usage.limit(), usage.held());
         let shmem = crate::fs::tmpfs::HELD.load(Ordering::Relaxed);
