@@ -13,7 +13,14 @@ mod run;
 mod show;
 
 mod dirs;
+mod exec;
 mod fds;
+mod memory;
+mod meta;
+mod paths;
+mod procs;
+mod remap;
+mod xattrs;
 mod locks;
 mod rw;
 
@@ -25,10 +32,20 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("rw", rw::CASES),
     ("locks", locks::CASES),
     ("dirs", dirs::CASES),
+    ("paths", paths::CASES),
+    ("meta", meta::CASES),
+    ("xattrs", xattrs::CASES),
+    ("memory", memory::CASES),
+    ("remap", remap::CASES),
+    ("procs", procs::CASES),
+    ("exec", exec::CASES),
 ];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let code = run::main(FAMILIES, &args);
+    let code = match args.first().map(String::as_str) {
+        Some("helper") => exec::helper(&args[1..]),
+        _ => run::main(FAMILIES, &args),
+    };
     std::process::exit(code);
 }
