@@ -15,6 +15,9 @@ mod show;
 mod dirs;
 mod exec;
 mod fds;
+mod threads;
+mod restart;
+mod signals;
 mod memory;
 mod meta;
 mod paths;
@@ -39,6 +42,9 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("remap", remap::CASES),
     ("procs", procs::CASES),
     ("exec", exec::CASES),
+    ("signals", signals::CASES),
+    ("restart", restart::CASES),
+    ("threads", threads::CASES),
 ];
 
 fn main() {
