@@ -90,8 +90,7 @@ fn posix_blocking() {
     let child = spawn(|| {
         say!("child nonblocking={}", set(fd, F_SETLK, F_WRLCK, 0, 1));
         post(w);
-        say!("child waits={}", set(fd, F_SETLKW, F_WRLCK, 0, 1));
-        0
+        set(fd, F_SETLKW, F_WRLCK, 0, 1).fd()
     });
     await_post(r);
     crate::run::sleep_ms(20);

@@ -13,18 +13,45 @@ mod run;
 mod show;
 
 mod dirs;
+mod exec;
 mod fds;
+mod threads;
+mod restart;
+mod signals;
+mod memory;
+mod meta;
+mod paths;
+mod procs;
+mod remap;
+mod xattrs;
 mod locks;
 mod rw;
 
 use run::Case;
 
 /// In the order they run.
-const FAMILIES: &[(&str, &[Case])] =
-    &[("fds", fds::CASES), ("rw", rw::CASES), ("locks", locks::CASES), ("dirs", dirs::CASES)];
+const FAMILIES: &[(&str, &[Case])] = &[
+    ("fds", fds::CASES),
+    ("rw", rw::CASES),
+    ("locks", locks::CASES),
+    ("dirs", dirs::CASES),
+    ("paths", paths::CASES),
+    ("meta", meta::CASES),
+    ("xattrs", xattrs::CASES),
+    ("memory", memory::CASES),
+    ("remap", remap::CASES),
+    ("procs", procs::CASES),
+    ("exec", exec::CASES),
+    ("signals", signals::CASES),
+    ("restart", restart::CASES),
+    ("threads", threads::CASES),
+];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let code = run::main(FAMILIES, &args);
+    let code = match args.first().map(String::as_str) {
+        Some("helper") => exec::helper(&args[1..]),
+        _ => run::main(FAMILIES, &args),
+    };
     std::process::exit(code);
 }

@@ -360,6 +360,8 @@ pub(crate) fn main(families: &[(&str, &[Case])], args: &[String]) -> i32 {
                 eprintln!("guest-tests: cannot make a directory in /tmp; give one with --dir");
                 return 1;
             }
+            // Cases that become nobody still have to find their way here.
+            sys!(SYS_chmod, p, 0o755);
             PathBuf::from(unsafe { CStr::from_ptr(p) }.to_string_lossy().into_owned())
         }
     };
