@@ -4,8 +4,8 @@
 //! own whose name is what /proc/PID/fd shows.
 
 use super::{
-    Anchor, Attr, Dentry, File, FileOps, FileSystem, Inode, Mount, MountFlags, OpenFlags, Path, SetAttr, StatFs,
-    anonymous_dev, kind,
+    Anchor, Attr, Dentry, File, FileOps, FileSystem, Inode, Mount, MountFlags, OpenFlags, Path, SetAttr,
+    StatFs, anonymous_dev, kind,
 };
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use std::any::Any;

@@ -56,7 +56,11 @@ pub fn poll_files(list: &[(Arc<File>, Events)], deadline: Option<Instant>) -> Re
     result
 }
 
-fn look(list: &[(Arc<File>, Events)], mut table: Option<&mut Table>, deadline: Option<Instant>) -> Result<Vec<Events>> {
+fn look(
+    list: &[(Arc<File>, Events)],
+    mut table: Option<&mut Table>,
+    deadline: Option<Instant>,
+) -> Result<Vec<Events>> {
     let mut out = Vec::with_capacity(list.len());
     let mut ready = false;
     for (file, events) in list {

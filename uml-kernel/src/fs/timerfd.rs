@@ -78,7 +78,10 @@ impl TimerFd {
     /// Sets it and returns what it was, as timerfd_settime(2). EINVAL for unknown flags and times that are none.
     pub fn set(&self, flags: u32, new: TimerSpec) -> Result<TimerSpec> {
         let wrong = |t: Timespec| t.sec < 0 || !(0..1_000_000_000).contains(&t.nsec);
-        if flags & !(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET) != 0 || wrong(new.value) || wrong(new.interval) {
+        if flags & !(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET) != 0
+            || wrong(new.value)
+            || wrong(new.interval)
+        {
             return Err(Errno::EINVAL);
         }
         let value = new.value.nanos();

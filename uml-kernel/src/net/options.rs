@@ -174,12 +174,20 @@ impl Options {
             so::RCVBUF => self.rcvbuf.store(buffer(BUFFER_MAX, RCVBUF_MIN), Ordering::Relaxed),
             so::SNDBUFFORCE | so::RCVBUFFORCE if !privileged => return Err(Errno::EPERM),
             so::SNDBUFFORCE => {
-                self.sndbuf.store(number.clamp(0, i32::MAX / 2).saturating_mul(2).max(SNDBUF_MIN), Ordering::Relaxed);
+                self.sndbuf.store(
+                    number.clamp(0, i32::MAX / 2).saturating_mul(2).max(SNDBUF_MIN),
+                    Ordering::Relaxed,
+                );
             }
             so::RCVBUFFORCE => {
-                self.rcvbuf.store(number.clamp(0, i32::MAX / 2).saturating_mul(2).max(RCVBUF_MIN), Ordering::Relaxed);
+                self.rcvbuf.store(
+                    number.clamp(0, i32::MAX / 2).saturating_mul(2).max(RCVBUF_MIN),
+                    Ordering::Relaxed,
+                );
             }
-            so::PRIORITY if privileged || (0..=6).contains(&number) => self.priority.store(number, Ordering::Relaxed),
+            so::PRIORITY if privileged || (0..=6).contains(&number) => {
+                self.priority.store(number, Ordering::Relaxed)
+            }
             so::PRIORITY => return Err(Errno::EPERM),
             so::RCVLOWAT => {
                 let low = if number < 0 { i32::MAX } else { number.max(1) };

@@ -107,8 +107,14 @@ pub fn open_fifo(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
 
 impl Pipe {
     fn new() -> Arc<Pipe> {
-        let state =
-            State { ring: Ring::new(), readers: 0, writers: 0, readers_ever: 0, writers_ever: 0, polled: false };
+        let state = State {
+            ring: Ring::new(),
+            readers: 0,
+            writers: 0,
+            readers_ever: 0,
+            writers_ever: 0,
+            polled: false,
+        };
         Arc::new(Pipe {
             state: Mutex::new(Rank::Buffer, state),
             readable: WaitQueue::new(),

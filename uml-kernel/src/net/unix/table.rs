@@ -79,7 +79,9 @@ pub(super) fn release(socket: &UnixSocket, name: &Name, inode: Option<&Arc<dyn I
 /// The socket of a name. ECONNREFUSED if nobody has it, EPROTOTYPE if it is of another kind; for paths also what finding them says.
 pub(super) fn find(name: &Name, of: Kind, names: &dyn PathNames) -> Result<Arc<UnixSocket>> {
     let found = match name {
-        Name::Abstract(name) => TABLE.lock().names.get(&(of, name.clone())).cloned().and_then(|s| s.upgrade()),
+        Name::Abstract(name) => {
+            TABLE.lock().names.get(&(of, name.clone())).cloned().and_then(|s| s.upgrade())
+        }
         Name::Path(path) => {
             let inode = names.find(path)?;
             let attr = inode.attr()?;
