@@ -14,7 +14,7 @@ impl UnixSocket {
             Asked::Any => return self.autobind(),
             Asked::Name(name) => name,
         };
-        let bound = || self.state.lock().address.is_some();
+        let bound = || self.address.get().is_some();
         let me = self.strong()?;
         let mut inode = None;
         match &name {
@@ -36,20 +36,17 @@ impl UnixSocket {
                 inode = Some(made);
             }
         }
-        let mut state = self.state.lock();
-        state.address = Some(Arc::new(name));
-        state.inode = inode;
-        Ok(())
+        self.state.lock().inode = inode;
+        self.address.set(Arc::new(name)).map_err(|_| Errno::EINVAL)
     }
 
     /// Takes any abstract name, unless there is a name.
     pub(super) fn autobind(&self) -> Result<()> {
-        if self.state.lock().address.is_some() {
+        if self.address.get().is_some() {
             return Ok(());
         }
         let name = table::take_any(&self.strong()?)?;
-        self.state.lock().address = Some(Arc::new(Name::Abstract(name)));
-        Ok(())
+        self.address.set(Arc::new(Name::Abstract(name))).map_err(|_| Errno::EINVAL)
     }
 
     /// Who receives credentials has to be known to the other side.
@@ -64,7 +61,7 @@ impl UnixSocket {
         // Negative is as many as there may be: the comparison is unsigned.
         let backlog = (backlog as u32 as usize).min(SOMAXCONN.load(Ordering::Relaxed));
         let mut state = self.state.lock();
-        if state.address.is_none() || state.phase == Phase::Connected || state.dead {
+        if self.address.get().is_none() || state.phase == Phase::Connected || state.dead {
             return Err(Errno::EINVAL);
         }
         state.backlog = backlog;
@@ -109,31 +106,26 @@ impl UnixSocket {
             }
         }
         {
-            let address = other.bound();
+            new.address.get_or_init(|| other.bound().unwrap_or_else(|| Arc::new(name)));
             let mut state = new.state.lock();
             state.phase = Phase::Connected;
-            state.address = address;
             state.peer = Some(self.strong()?);
             state.peer_creds = Some((caller.ids, caller.groups.clone()));
         }
         patience.wait(&other.room, Events::WRITE, || {
             let (mut mine, theirs) = Mutex::lock_two(&self.state, &other.state);
-            let Some(mut theirs) = theirs else {
-                // To itself: refused unless it listens, and then it cannot connect.
-                let listening = mine.phase == Phase::Listening;
-                return Some(Err(if listening { Errno::EINVAL } else { Errno::ECONNREFUSED }));
-            };
-            if theirs.phase != Phase::Listening || theirs.shutdown & RECEIVE != 0 {
+            let listener = theirs.as_deref().unwrap_or(&mine);
+            if listener.phase != Phase::Listening || listener.shutdown & RECEIVE != 0 {
                 return Some(Err(Errno::ECONNREFUSED));
             }
-            if theirs.is_full() {
+            if listener.is_full() {
                 return None;
             }
-            match mine.phase {
-                Phase::Closed => {}
-                Phase::Connected => return Some(Err(Errno::EISCONN)),
-                Phase::Listening => return Some(Err(Errno::EINVAL)),
-            }
+            let Some(mut theirs) = theirs.filter(|_| mine.phase == Phase::Closed) else {
+                // A listener cannot connect, not even to itself.
+                let connected = mine.phase == Phase::Connected;
+                return Some(Err(if connected { Errno::EISCONN } else { Errno::EINVAL }));
+            };
             mine.phase = Phase::Connected;
             mine.peer = Some(new.clone());
             mine.peer_creds = theirs.peer_creds.clone();
@@ -202,7 +194,7 @@ impl UnixSocket {
         let queue = std::mem::take(&mut state.queue);
         let pending = std::mem::take(&mut state.pending);
         let inode = state.inode.take();
-        let name = state.address.clone();
+        let name = self.bound();
         drop(state);
         if let Some(name) = name {
             table::release(self, &name, inode.as_ref());
@@ -212,7 +204,9 @@ impl UnixSocket {
         if let Some(peer) = peer.filter(|_| self.connection_based()) {
             let mut theirs = peer.state.lock();
             theirs.shutdown = BOTH;
-            if !queue.is_empty() || embryo {
+            // Linux passes over an empty packet at the front (it looks for a consumed urgent byte there).
+            let unread = queue.len() > usize::from(queue.front().is_some_and(|p| p.left() == 0));
+            if unread || embryo {
                 theirs.error = Some(Errno::ECONNRESET);
             }
             drop(theirs);

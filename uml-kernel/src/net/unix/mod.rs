@@ -21,7 +21,7 @@ use packet::Packet;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// net.unix.max_dgram_qlen: datagrams that may wait at a socket that is not the sender's peer.
 pub static MAX_DGRAM_QLEN: AtomicUsize = AtomicUsize::new(10);
@@ -45,7 +45,6 @@ struct State {
     shutdown: u8,
     dead: bool,
     error: Option<Errno>,
-    address: Option<Arc<Name>>,
     /// Kept so that the file system keeps the place where others find this socket.
     inode: Option<Arc<dyn Inode>>,
     peer: Option<Arc<UnixSocket>>,
@@ -68,6 +67,8 @@ pub struct UnixSocket {
     me: Weak<UnixSocket>,
     kind: Kind,
     options: Options,
+    /// Once it has a name, that stays.
+    address: OnceLock<Arc<Name>>,
     state: Mutex<State>,
     /// What others have not read yet of what was sent from here, with overhead.
     sent: AtomicUsize,
@@ -90,6 +91,7 @@ impl UnixSocket {
             me: me.clone(),
             kind,
             options: Options::default(),
+            address: OnceLock::new(),
             state: Mutex::new(
                 Rank::Buffer,
                 State {
@@ -97,7 +99,6 @@ impl UnixSocket {
                     shutdown: 0,
                     dead: false,
                     error: None,
-                    address: None,
                     inode: None,
                     peer: None,
                     peer_creds: None,
@@ -126,7 +127,7 @@ impl UnixSocket {
 
     /// Its name, for /proc/net/unix.
     pub fn bound(&self) -> Option<Arc<Name>> {
-        self.state.lock().address.clone()
+        self.address.get().cloned()
     }
 
     /// Itself, where a reference is to be kept. `None` only while it is dropped.
@@ -135,13 +136,14 @@ impl UnixSocket {
     }
 
     fn writable(&self, phase: Phase) -> bool {
-        phase != Phase::Listening && self.sent.load(Ordering::SeqCst) * 4 <= self.options.sndbuf()
+        // One more, as Linux counts the socket itself.
+        phase != Phase::Listening && (self.sent.load(Ordering::SeqCst) + 1) * 4 <= self.options.sndbuf()
     }
 
     /// Something that was sent from here has been read.
     fn uncharge(&self, cost: usize) {
         let left = self.sent.fetch_sub(cost, Ordering::SeqCst) - cost;
-        if left * 4 <= self.options.sndbuf() {
+        if (left + 1) * 4 <= self.options.sndbuf() {
             self.wait.wake(Events::WRITE | Events::WRBAND);
         }
     }

@@ -1,7 +1,6 @@
 //! What lies in a receive queue, and what it costs its sender.
 
 use super::UnixSocket;
-use super::address::Name;
 use super::inflight::Passed;
 use crate::net::Ucred;
 use std::sync::Arc;
@@ -48,8 +47,6 @@ pub(super) struct Packet {
     pub(super) files: Passed,
     pub(super) creds: Option<Ucred>,
     pub(super) sender: Arc<UnixSocket>,
-    /// The sender's name, if it had one when it sent.
-    pub(super) from: Option<Arc<Name>>,
     /// What it costs its sender until it is read.
     pub(super) cost: usize,
 }

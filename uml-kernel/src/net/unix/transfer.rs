@@ -51,13 +51,13 @@ impl UnixSocket {
         flags: MsgFlags,
         caller: &Caller<'_>,
     ) -> Result<usize> {
-        let (peer, shutdown, from) = {
+        let (peer, shutdown) = {
             let state = self.state.lock();
             if message.address.is_some_and(|a| !a.is_empty()) {
                 let connected = state.phase == Phase::Connected;
                 return Err(if connected { Errno::EISCONN } else { Errno::EOPNOTSUPP });
             }
-            (state.peer.clone().ok_or(Errno::ENOTCONN)?, state.shutdown, state.address.clone())
+            (state.peer.clone().ok_or(Errno::ENOTCONN)?, state.shutdown)
         };
         if shutdown & SEND != 0 {
             return Err(Errno::EPIPE);
@@ -73,8 +73,7 @@ impl UnixSocket {
             let result = self.charge(cost, patience).and_then(|()| {
                 let data = message.data[sent..sent + len].to_vec();
                 let files = Passed::new(std::mem::take(&mut files));
-                let packet =
-                    Packet { data, at: 0, files, creds, sender: sender.clone(), from: from.clone(), cost };
+                let packet = Packet { data, at: 0, files, creds, sender: sender.clone(), cost };
                 let mut theirs = peer.state.lock();
                 if theirs.dead || theirs.shutdown & RECEIVE != 0 {
                     drop(theirs);
@@ -122,10 +121,6 @@ impl UnixSocket {
             Some(address) if !address.is_empty() => Some(Name::parse(address)?),
             _ => None,
         };
-        let peer = self.state.lock().peer.clone();
-        if name.is_none() && peer.is_none() {
-            return Err(Errno::ENOTCONN);
-        }
         self.autobind_for_creds()?;
         let len = message.data.len();
         if len > self.options.sndbuf() - 32 {
@@ -136,12 +131,13 @@ impl UnixSocket {
         self.charge(cost, patience)?;
         // From here on the packet gives the room back if it is not delivered.
         let (data, files) = (message.data.to_vec(), Passed::new(message.files));
-        let mut packet =
-            Packet { data, at: 0, files, creds: None, sender: self.strong()?, from: self.bound(), cost };
-        let other = match (&name, peer) {
-            (Some(name), _) => table::find(name, self.kind, caller.names)?,
-            (None, Some(peer)) => peer,
-            (None, None) => return Err(Errno::ENOTCONN),
+        let mut packet = Packet { data, at: 0, files, creds: None, sender: self.strong()?, cost };
+        let other = match &name {
+            Some(name) => table::find(name, self.kind, caller.names)?,
+            None => {
+                let peer = self.state.lock().peer.clone();
+                peer.ok_or(Errno::ENOTCONN)?
+            }
         };
         packet.creds = self.creds_for(&other, message.creds, caller);
         let mut packet = Some(packet);
@@ -204,7 +200,11 @@ impl UnixSocket {
         let patience = Patience::new(flags.contains(MsgFlags::DONTWAIT), self.options.receive_timeout());
         let mut progress = Progress { into, got: Received::default(), flags, target };
         let result = patience.wait(&self.wait, Events::READ, || self.pull(&mut progress));
-        let got = progress.got;
+        let mut got = progress.got;
+        if self.options.on(so::PASSCRED) && got.creds.is_none() {
+            // At the end of a stream Linux tells of nobody, with zeros.
+            got.creds = Some(Ucred { pid: 0, uid: 0, gid: 0 });
+        }
         match result {
             Err(e) if got.len == 0 => Err(e),
             _ => Ok(got),
@@ -233,7 +233,7 @@ impl UnixSocket {
                 }
             }
             if p.got.address.is_empty() {
-                p.got.address = packet.from.as_ref().map_or_else(Vec::new, |n| n.encode());
+                p.got.address = packet.sender.address.get().map_or_else(Vec::new, |n| n.encode());
             }
             let room = &mut p.into[p.got.len..];
             let n = packet.left().min(room.len());
@@ -245,6 +245,7 @@ impl UnixSocket {
                     p.got.files = packet.files.peek();
                     return Some(Ok(()));
                 }
+                // As Linux, on to the next even if there is no room: its files are shown, too.
                 index += 1;
             } else {
                 packet.at += n;
@@ -253,12 +254,9 @@ impl UnixSocket {
                     return Some(Ok(()));
                 }
                 state.queue.pop_front();
-                if with_files {
+                if with_files || p.got.len == p.into.len() {
                     return Some(Ok(()));
                 }
-            }
-            if p.got.len == p.into.len() {
-                return Some(Ok(()));
             }
         }
     }
@@ -301,7 +299,7 @@ impl UnixSocket {
         let cut = n < packet.data.len();
         Received {
             len: if flags.contains(MsgFlags::TRUNC) { packet.data.len() } else { n },
-            address: packet.from.as_ref().map_or_else(Vec::new, |n| n.encode()),
+            address: packet.sender.address.get().map_or_else(Vec::new, |n| n.encode()),
             files: if flags.contains(MsgFlags::PEEK) { packet.files.peek() } else { Vec::new() },
             creds: self.options.on(so::PASSCRED).then(|| packet.creds.unwrap_or(NOBODY)),
             flags: if cut { MsgFlags::TRUNC } else { MsgFlags::empty() },
