@@ -50,7 +50,7 @@ impl Ask {
 
     /// Number of a node: bits 24 and up are the id, bit 23 tells threads apart, `class` and `n` the rest.
     fn ino(&self, class: Class, n: u64) -> u64 {
-        PidDir::ino(self.process.pid(), self.thread) | (class as u64) << 20 | n & 0xf_ffff
+        PidDir::base(self.process.pid(), self.thread) | (class as u64) << 20 | n & 0xf_ffff
     }
 
     fn owner(&self) -> (u32, u32) {
@@ -161,9 +161,13 @@ impl PidDir {
         Node::dir(ino, 0o555, Arc::new(PidDir(ask))).owned(owner).passing()
     }
 
-    /// Its inode number.
+    /// Its inode number: the last of those that its files could have.
     pub(super) fn ino(pid: i32, thread: bool) -> u64 {
-        (pid as u64) << 24 | u64::from(thread) << 23 | 0xf_0000
+        PidDir::base(pid, thread) | 0xf_ffff
+    }
+
+    fn base(pid: i32, thread: bool) -> u64 {
+        (pid as u64) << 24 | u64::from(thread) << 23
     }
 }
 
