@@ -98,10 +98,8 @@ impl Dentry {
             Ok(inode) => {
                 let lasting = inode.lasting();
                 let mut children = self.children.lock();
-                if let Some(Child::Present(there)) = children.get(name) {
-                    if lasting {
-                        return Ok(there.clone());
-                    }
+                if lasting && let Some(Child::Present(there)) = children.get(name) {
+                    return Ok(there.clone());
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);
                 if lasting {

@@ -4,6 +4,7 @@ pub(crate) mod fake;
 mod formats;
 
 use crate::base::Errno;
+use crate::base::wait::Events;
 use crate::fs::{FileSystem, OpenFlags, kind};
 use fake::Machine;
 
@@ -190,4 +191,16 @@ fn names_that_last_can_be_mounted_on() {
     let fs = m.path("/proc").unwrap().inode().file_system();
     assert_eq!(fs.statfs().unwrap().magic, 0x9fa0);
     assert!(!FileSystem::cacheable(&*fs));
+}
+
+#[test]
+fn changes_of_mounts_are_told_once() {
+    let m = Machine::new(0);
+    let file = m.open("/proc/self/mountinfo", OpenFlags::empty()).unwrap();
+    let poll = || file.ops().poll(&file, None);
+    assert_eq!(poll(), Events::READ);
+    let there = m.path("/proc").unwrap().mount;
+    m.lookup.ns.unmount(&there, false).unwrap();
+    assert_eq!(poll(), Events::READ | Events::PRI | Events::ERR);
+    assert_eq!(poll(), Events::READ);
 }
