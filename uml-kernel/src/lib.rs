@@ -1,6 +1,10 @@
 //! A Linux-ABI kernel that runs as an ordinary unprivileged program.
 #![allow(missing_docs)]
 pub mod base;
+pub mod boot;
 pub mod fs;
 pub mod mm;
+pub mod net;
 pub mod platform;
+pub mod syscall;
+pub mod task;

@@ -36,6 +36,8 @@ pub struct Fiber {
     interrupted: AtomicBool,
     body: parking_lot::Mutex<Option<Body>>,
     yielder: AtomicPtr<Yielder<(), Stop>>,
+    /// What it is the kernel side of, for the layers above.
+    pub owner: parking_lot::RwLock<Option<Arc<dyn std::any::Any + Send + Sync>>>,
 }
 
 // SAFETY: the coroutine is touched by one vCPU thread at a time (its lock is held while it runs), and what lives on its stack is `Send`,
@@ -78,6 +80,7 @@ impl Fiber {
             interrupted: AtomicBool::new(false),
             body: parking_lot::Mutex::new(Some(coroutine)),
             yielder: AtomicPtr::default(),
+            owner: parking_lot::RwLock::new(None),
         }))
     }
 

@@ -111,10 +111,10 @@ fn kick_any() {
 }
 
 fn kick(cpu: &Cpu) {
-    if cpu.in_guest.load(Ordering::SeqCst) {
-        if let Some(kicker) = cpu.kicker.lock().as_ref() {
-            kicker.kick();
-        }
+    if cpu.in_guest.load(Ordering::SeqCst)
+        && let Some(kicker) = cpu.kicker.lock().as_ref()
+    {
+        kicker.kick();
     }
 }
 
@@ -245,9 +245,11 @@ pub fn need_resched() -> bool {
 pub fn guest_time() -> Option<Duration> {
     let cpu = cpu()?;
     let slice = (waiting() > 0).then(|| cpu.slice_end.load(Ordering::Relaxed));
-    let end = match (slice, timer::next()) {
-        (Some(a), Some(b)) => a.min(b),
-        (a, b) => a.or(b)?,
-    };
+    // And now and then, for what is watched while guests run.
+    const LOOK: u64 = 250_000_000;
+    let mut end = time::now() + LOOK;
+    for due in [slice, timer::next()].into_iter().flatten() {
+        end = end.min(due);
+    }
     Some(time::until(end).max(Duration::from_micros(50)))
 }

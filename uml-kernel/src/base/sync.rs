@@ -34,6 +34,8 @@ pub enum Rank {
     Signal,
     /// Timers.
     Timer,
+    /// Ready lists, which those who wake others add to.
+    Ready,
     /// Wait queues.
     Wait,
     /// Run queues.
@@ -117,12 +119,11 @@ impl Held {
     #[cfg(debug_assertions)]
     #[track_caller]
     fn take(rank: Rank, same: bool) -> Held {
+        let at = std::panic::Location::caller();
         HELD.with_borrow_mut(|held| {
             if let Some(&top) = held.iter().max() {
-                assert!(
-                    top < rank || (same && top == rank),
-                    "lock order: {rank:?} taken while {top:?} is held"
-                );
+                let ordered = top < rank || (same && top == rank);
+                assert!(ordered, "lock order: {rank:?} taken at {at} while {top:?} is held");
             }
             held.push(rank);
         });

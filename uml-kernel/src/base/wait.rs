@@ -43,8 +43,13 @@ impl Events {
 
 /// What is told that something has happened.
 pub trait Wake: Send + Sync {
-    /// Something of `events` has happened. Called with the queue locked: it must not wait, nor touch a queue.
+    /// Something of `events` has happened. Called without the queue's lock, so it may wake other queues, but must not wait. It may
+    /// come once more after the place in the queue was given back.
     fn wake(&self, events: Events);
+    /// False once it no longer cares: its places in queues are dropped then, without being given back one by one.
+    fn alive(&self) -> bool {
+        true
+    }
 }
 
 impl Wake for FiberWaker {
@@ -128,7 +133,12 @@ impl WaitQueue {
     /// Adds someone to tell about `events`. An exclusive one is told alone, and then it is another's turn.
     pub fn add(&self, wake: Arc<dyn Wake>, events: Events, exclusive: bool) -> Place {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
-        self.entries.lock().push(Entry { id, events, exclusive, wake });
+        let mut entries = self.entries.lock();
+        // The dead are swept out whenever the list would grow, so there are never more of them than of the living and a few.
+        if entries.len() == entries.capacity() {
+            entries.retain(|e| e.wake.alive());
+        }
+        entries.push(Entry { id, events, exclusive, wake });
         Place(id)
     }
 
@@ -144,20 +154,40 @@ impl WaitQueue {
             return;
         }
         let mut turn = None;
+        // Told after the lock is released: an epoll passes the news on to its own queue. Few wait on one queue, mostly.
+        let mut few: [Option<Arc<dyn Wake>>; 4] = [const { None }; 4];
+        let mut many = Vec::new();
+        let mut told = 0;
+        let mut dead = false;
         for (n, entry) in entries.iter().enumerate() {
             if entry.events.intersects(events) {
+                if !entry.wake.alive() {
+                    dead = true;
+                    continue;
+                }
                 if entry.exclusive {
                     if turn.is_some() {
                         continue;
                     }
                     turn = Some(n);
                 }
-                entry.wake.wake(events);
+                match few.get_mut(told) {
+                    Some(slot) => *slot = Some(entry.wake.clone()),
+                    None => many.push(entry.wake.clone()),
+                }
+                told += 1;
             }
         }
         if let Some(n) = turn {
             let entry = entries.remove(n);
             entries.push(entry);
+        }
+        if dead {
+            entries.retain(|e| e.wake.alive());
+        }
+        drop(entries);
+        for wake in few.into_iter().flatten().chain(many) {
+            wake.wake(events);
         }
     }
 

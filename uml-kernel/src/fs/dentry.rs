@@ -98,7 +98,9 @@ impl Dentry {
             Ok(inode) => {
                 let lasting = inode.lasting();
                 let mut children = self.children.lock();
-                if lasting && let Some(Child::Present(there)) = children.get(name) {
+                if let Some(Child::Present(there)) = children.get(name)
+                    && lasting
+                {
                     return Ok(there.clone());
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);

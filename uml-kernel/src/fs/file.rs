@@ -46,6 +46,10 @@ pub trait FileOps: Send + Sync + 'static {
     fn seekable(&self) -> bool {
         true
     }
+    /// Whether its position never moves: `lseek` accepts anything, and stays (null_lseek).
+    fn stays_at_zero(&self) -> bool {
+        false
+    }
     /// The start of the next data (true) or hole (false) at or after `at`; ENXIO beyond the end.
     fn seek_data(&self, file: &File, at: u64, data: bool) -> Result<u64> {
         let size = file.inode().attr()?.size;
@@ -195,7 +199,9 @@ impl File {
         }
         let at = *self.pos.lock();
         let n = self.ops.write(self, from, at)?;
-        *self.pos.lock() = at + n as u64;
+        if !self.ops.stays_at_zero() {
+            *self.pos.lock() = at + n as u64;
+        }
         Ok(n)
     }
 }
@@ -203,5 +209,11 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         self.ops.release(self);
+        if super::locks::any()
+            && let Ok(attr) = self.attr()
+        {
+            let owner = super::locks::Owner::File(std::ptr::from_ref(self) as usize);
+            super::locks::release_file(owner, attr.dev, attr.ino);
+        }
     }
 }

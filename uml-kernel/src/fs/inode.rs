@@ -285,6 +285,10 @@ pub trait Inode: Send + Sync + 'static {
     fn entries(&self, _from: u64, _emit: &mut dyn FnMut(DirEntry) -> bool) -> Result<()> {
         Err(Errno::ENOTDIR)
     }
+    /// Whether `entries` gives all entries whatever the position: the open directory then keeps the list, and numbers it.
+    fn entries_are_a_list(&self) -> bool {
+        false
+    }
     /// Opens its content. Devices, FIFOs and sockets are opened by the VFS, which knows them by their attributes.
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
         Err(Errno::ENXIO)

@@ -25,6 +25,8 @@ bitflags::bitflags! {
         const NODIRATIME = 2048;
         /// Access times kept coarsely.
         const RELATIME = 1 << 21;
+        /// Internal: its nodes are in no tree, and each is known by its own name (`pipe:[7]`).
+        const KERNMOUNT = 1 << 22;
     }
 }
 
@@ -140,8 +142,12 @@ impl Path {
         }
     }
 
-    /// As text, from `root`; `None` if it does not lie below. A deleted name ends in " (deleted)".
+    /// As text, from `root`; `None` if it does not lie below. A deleted name ends in " (deleted)". What is in no tree (a pipe, a
+    /// socket) gives its name, without a slash.
     pub fn text(&self, root: &Path) -> Option<Vec<u8>> {
+        if self.mount.flags().contains(MountFlags::KERNMOUNT) {
+            return Some(self.dentry.name());
+        }
         let mut parts: Vec<Vec<u8>> = Vec::new();
         let mut here = self.clone();
         let deleted = self.dentry.is_deleted();

@@ -68,7 +68,7 @@ impl Lookup {
             return Err(Errno::ENOENT);
         }
         let mut walk = self.walk(path)?;
-        let last = walk.to_last(path)?;
+        let last = walk.walk_to_last(path)?;
         walk.step_last(last, follow)?;
         Ok(walk.here)
     }
@@ -79,7 +79,7 @@ impl Lookup {
             return Err(Errno::ENOENT);
         }
         let mut walk = self.walk(path)?;
-        let last = walk.to_last(path)?;
+        let last = walk.walk_to_last(path)?;
         Ok((walk.here, last))
     }
 
@@ -89,7 +89,7 @@ impl Lookup {
             return Err(Errno::ENOENT);
         }
         let mut walk = self.walk(path)?;
-        let mut last = walk.to_last(path)?;
+        let mut last = walk.walk_to_last(path)?;
         loop {
             let Last::Name(name, dir) = &last else {
                 walk.step_last(last, follow)?;
@@ -103,7 +103,7 @@ impl Lookup {
                     }
                     return Ok(Found::There(walk.here));
                 }
-                Ok(Some(target)) => last = walk.to_last(&target)?,
+                Ok(Some(target)) => last = walk.walk_to_last(&target)?,
                 Err(Errno::ENOENT) if walk.here == parent => {
                     return Ok(Found::Missing { parent, name: name.clone(), dir: *dir });
                 }
@@ -115,7 +115,7 @@ impl Lookup {
     fn walk(&self, path: &[u8]) -> Result<Walk<'_>> {
         let mut walk = Walk { how: self, here: self.start.clone(), links: 0 };
         if path.first() == Some(&b'/') {
-            walk.to_root()?;
+            walk.go_to_root()?;
         }
         Ok(walk)
     }
@@ -142,7 +142,7 @@ pub enum Found {
 }
 
 impl Walk<'_> {
-    fn to_root(&mut self) -> Result<()> {
+    fn go_to_root(&mut self) -> Result<()> {
         if self.how.resolve.contains(Resolve::BENEATH) {
             return Err(Errno::EXDEV);
         }
@@ -155,7 +155,7 @@ impl Walk<'_> {
     }
 
     /// Walks all components but the last.
-    fn to_last(&mut self, path: &[u8]) -> Result<Last> {
+    fn walk_to_last(&mut self, path: &[u8]) -> Result<Last> {
         let mut rest = path;
         loop {
             while rest.first() == Some(&b'/') {
@@ -189,7 +189,7 @@ impl Walk<'_> {
             b".." => self.up(),
             _ => {
                 if let Some(target) = self.enter(name, true, false)? {
-                    let last = self.to_last(&target)?;
+                    let last = self.walk_to_last(&target)?;
                     self.step_last(last, true)?;
                 }
                 Ok(())
@@ -227,7 +227,7 @@ impl Walk<'_> {
             Last::DotDot => self.up(),
             Last::Name(name, dir) => {
                 if let Some(target) = self.enter(&name, follow || dir, false)? {
-                    let last = self.to_last(&target)?;
+                    let last = self.walk_to_last(&target)?;
                     self.step_last(last, true)?;
                 }
                 if dir && !self.here.inode().attr()?.is_dir() {
@@ -269,7 +269,7 @@ impl Walk<'_> {
                 return Err(Errno::ENOENT);
             }
             if target[0] == b'/' {
-                self.to_root()?;
+                self.go_to_root()?;
             }
             return Ok(Some(target));
         }

@@ -1,5 +1,11 @@
 //! Address spaces: VMAs, mappings, the guest's memory as the kernel sees it.
 
 mod access;
+mod space;
+mod usage;
+mod vma;
 
 pub use access::{PATH_MAX, Packer, Unpacker, UserMemory};
+pub use space::{Image, Inner, MapRequest, Mm, next_id};
+pub use usage::Usage;
+pub use vma::{Backing, PAGE, Vma, VmaTree, page_up};

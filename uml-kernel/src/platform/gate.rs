@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 /// The listener of the stubs' filter, served by a thread.
 #[derive(Debug)]
-pub struct Gate {
+pub(super) struct Gate {
     expected: Arc<Mutex<HashSet<i32>>>,
 }
 
 impl Gate {
     /// Serves `listener` until the last stub is gone.
     pub(super) fn start(listener: OwnedFd) -> Result<Gate> {
+        sys::wake_on_this_cpu(listener.as_fd());
         let expected = Arc::new(Mutex::new(HashSet::new()));
         let theirs = expected.clone();
         std::thread::Builder::new()

@@ -25,11 +25,15 @@ pub struct Stub {
 }
 
 #[derive(Debug, Default)]
-struct Slots {
-    /// The windows in use, by slot.
-    live: Vec<Weak<Window>>,
-    /// For each slot, whether the stub has it mapped.
-    mapped: Vec<bool>,
+struct Slots(Vec<Slot>);
+
+/// One window, mapped here for as long as the stub lives.
+#[derive(Debug)]
+struct Slot {
+    window: Arc<Window>,
+    used: bool,
+    /// The stub has it mapped.
+    mapped: bool,
 }
 
 impl Stub {
@@ -64,25 +68,32 @@ impl Stub {
     /// A window that no thread has; whether the stub has it mapped already.
     pub(super) fn new_window(&self) -> Result<(Arc<Window>, bool)> {
         let mut slots = self.slots.lock();
-        let free = slots.live.iter().position(|w| w.strong_count() == 0);
-        let slot = free.unwrap_or(slots.live.len());
-        if slot >= WINDOW_SLOTS as usize {
+        // A thread that has left the kernel may not have left the host yet, and runs on its window until then.
+        let free = slots.0.iter_mut().find(|s| !s.used && s.window.u32(W_ALIVE) == 0);
+        if let Some(slot) = free {
+            slot.used = true;
+            return Ok((slot.window.clone(), std::mem::replace(&mut slot.mapped, true)));
+        }
+        let number = slots.0.len();
+        if number >= WINDOW_SLOTS as usize {
             return Err(Error::from_raw_os_error(libc::EAGAIN));
         }
-        if slot == slots.live.len() {
-            slots.live.push(Weak::new());
-            slots.mapped.push(false);
+        let window = Arc::new(Window::map(self.windows.as_fd(), number)?);
+        slots.0.push(Slot { window: window.clone(), used: true, mapped: true });
+        Ok((window, false))
+    }
+
+    /// A thread is done with its window.
+    pub(super) fn free_window(&self, number: usize) {
+        if let Some(slot) = self.slots.lock().0.get_mut(number) {
+            slot.used = false;
         }
-        let window = Arc::new(Window::map(self.windows.as_fd(), slot)?);
-        slots.live[slot] = Arc::downgrade(&window);
-        let mapped = std::mem::replace(&mut slots.mapped[slot], true);
-        Ok((window, mapped))
     }
 
     fn wake_all(&self) {
-        for window in self.slots.lock().live.iter().filter_map(Weak::upgrade) {
-            window.turn().store(0, Ordering::Release);
-            sys::futex_wake(window.turn());
+        for slot in &self.slots.lock().0 {
+            slot.window.turn().store(0, Ordering::Release);
+            sys::futex_wake(slot.window.turn());
         }
     }
 }
@@ -104,6 +115,8 @@ pub struct Platform {
     /// a time, so that a new child can only be the one that was ordered.
     pristine: Mutex<Option<StubThread>>,
     forking: Mutex<()>,
+    /// Where the host's vDSO begins, from [`HOST_VDSO`], if there is one.
+    vdso: Option<u64>,
 }
 
 impl Platform {
@@ -124,7 +137,7 @@ impl Platform {
         });
         let (window, _) = stub.new_window()?;
         let mut thread = StubThread::new(stub.clone(), window, pid);
-        let listener = prepare(&mut thread, &sites)?;
+        let (listener, vdso) = prepare(&mut thread, &sites)?;
         let platform = Arc::new(Platform {
             sites,
             xstate: XStateLayout::of_cpu(),
@@ -132,6 +145,7 @@ impl Platform {
             registry: Mutex::default(),
             pristine: Mutex::new(Some(thread)),
             forking: Mutex::new(()),
+            vdso,
         });
         platform.registry.lock().insert(pid, Arc::downgrade(&stub));
         Ok(platform)
@@ -140,6 +154,11 @@ impl Platform {
     /// Addresses in the stub's code.
     pub fn sites(&self) -> &stub::Sites {
         &self.sites
+    }
+
+    /// Where the host's vDSO begins in every stub, from [`HOST_VDSO`].
+    pub fn vdso(&self) -> Option<u64> {
+        self.vdso
     }
 
     /// The form of the extended registers.
@@ -165,7 +184,12 @@ impl Platform {
         let (mine, theirs) = sys::socket_pair()?;
         let windows = sys::memfd(c"uml-window", WINDOWS_SPAN)?;
         let slot = parent.window().slot();
-        let window = Arc::new(Window::map(windows.as_fd(), slot)?);
+        let mut slots = Slots::default();
+        for number in 0..=slot {
+            let window = Arc::new(Window::map(windows.as_fd(), number)?);
+            slots.0.push(Slot { window, used: number == slot, mapped: number == slot });
+        }
+        let window = slots.0[slot].window.clone();
         parent.copy_window(&window);
         parent.stub().send(&[windows.as_fd(), theirs.as_fd()])?;
         let clone = Op::new(libc::SYS_clone, &[(libc::CLONE_PARENT | libc::SIGCHLD) as u64]);
@@ -183,15 +207,11 @@ impl Platform {
         if registry.get(&pid).is_some_and(|s| s.strong_count() > 0) || !sys::is_child(pid) {
             return Err(Error::new(ErrorKind::InvalidData, "the stub names a child that is not its own"));
         }
-        let mut live = vec![Weak::new(); slot + 1];
-        live[slot] = Arc::downgrade(&window);
-        let mut mapped = vec![false; slot + 1];
-        mapped[slot] = true;
         let stub = Arc::new(Stub {
             pid,
             socket: mine,
             windows,
-            slots: Mutex::new(Slots { live, mapped }),
+            slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
         });
         registry.insert(pid, Arc::downgrade(&stub));
@@ -222,13 +242,14 @@ impl Platform {
 }
 
 /// Brings the first stub from `execve` to where clones can be taken of it; returns the gate's descriptor.
-fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
+fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<(OwnedFd, Option<u64>)> {
     let pid = thread.stub().pid();
     // It has run when the window's address is mapped; its first hand-over tells.
     thread.call(&[Op::new(libc::SYS_getpid, &[])])?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mut ops = Vec::new();
     let mut vdso_at = None;
+    let mut vdso = None;
     for line in maps.lines() {
         let Some((range, rest)) = line.split_once(' ') else { continue };
         let Some((start, end)) = range.split_once('-') else { continue };
@@ -241,6 +262,9 @@ fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
         if rest.ends_with("[vvar]") || rest.ends_with("[vvar_vclock]") || rest.ends_with("[vdso]") {
             // They address each other relatively: they move together, in order.
             let base = *vdso_at.get_or_insert(start);
+            if rest.ends_with("[vdso]") {
+                vdso = Some(start - base);
+            }
             let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
             ops.push(Op::remap(start, end - start, end - start, flags, HOST_VDSO + (start - base)));
         } else {
@@ -268,5 +292,5 @@ fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<OwnedFd> {
     if thread.stub().is_dead() {
         return Err(Dead.into());
     }
-    Ok(listener)
+    Ok((listener, vdso))
 }

@@ -130,13 +130,10 @@ pub fn allowed_cpus() -> Vec<usize> {
 /// Two connected datagram sockets that keep message boundaries.
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
     // SAFETY: room for two descriptors.
-    check(
-        unsafe {
-            libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr())
-        }
-        .into(),
-    )?;
+    let result = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) };
+    check(result.into())?;
     // SAFETY: just returned by the host, owned by nobody else.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
@@ -223,6 +220,22 @@ pub fn filter_bytes(program: &[Insn]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(program.as_ptr().cast(), std::mem::size_of_val(program)) }
 }
 
+/// The vDSO of this process: of the same host as that of the stubs.
+pub fn own_vdso() -> Option<&'static [u8]> {
+    // SAFETY: the auxiliary vector names a mapping that lives as long as the process; its length is that of the pages up to
+    // the end of its section headers, which the ELF header tells.
+    unsafe {
+        let base = libc::getauxval(libc::AT_SYSINFO_EHDR) as *const u8;
+        if base.is_null() {
+            return None;
+        }
+        let header = std::slice::from_raw_parts(base, 64);
+        let shoff = u64::from_le_bytes(header[40..48].try_into().ok()?);
+        let count = u16::from_le_bytes(header[60..62].try_into().ok()?);
+        Some(std::slice::from_raw_parts(base, shoff as usize + 64 * count as usize))
+    }
+}
+
 /// The calling thread's id.
 pub fn gettid() -> i32 {
     // SAFETY: plain call.
@@ -246,6 +259,14 @@ pub struct Notification {
 
 const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
+
+/// Asks the host to run the listener's thread on the CPU of the asker, which waits for it anyway. Older hosts do not know how.
+pub fn wake_on_this_cpu(listener: BorrowedFd<'_>) {
+    const NOTIF_SET_FLAGS: libc::c_ulong = 0x4008_2104;
+    const SYNC_WAKE_UP: u64 = 1;
+    // SAFETY: plain call; the flags are the argument itself.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+}
 
 /// Waits for the next request.
 pub fn notification(listener: BorrowedFd<'_>) -> Result<Notification> {

@@ -64,16 +64,53 @@ pub struct StubThread {
     /// Bytes of the exchange page that pending orders use.
     data: usize,
     cpu: Option<usize>,
+    /// What the stub has read ahead for the call it stopped in.
+    prefetched: Prefetched,
+    saves_extended: bool,
+}
+
+/// Guest memory that came with a trap: copied once, like any other.
+#[derive(Debug, Clone)]
+struct Prefetched {
+    from: u64,
+    len: usize,
+    bytes: [u8; PREFETCH],
+}
+
+impl Default for Prefetched {
+    fn default() -> Prefetched {
+        Prefetched { from: 0, len: 0, bytes: [0; PREFETCH] }
+    }
 }
 
 impl StubThread {
     pub(super) fn new(stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread { stub, window, tid, stopped: Stopped::Fast, orders: Vec::new(), data: 0, cpu: None }
+        StubThread {
+            stub,
+            window,
+            tid,
+            stopped: Stopped::Fast,
+            orders: Vec::new(),
+            data: 0,
+            cpu: None,
+            prefetched: Prefetched::default(),
+            saves_extended: false,
+        }
     }
 
     /// The same place in a clone of its process.
     pub(super) fn twin(&self, stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread { stub, window, tid, stopped: self.stopped, orders: Vec::new(), data: 0, cpu: self.cpu }
+        StubThread {
+            stub,
+            window,
+            tid,
+            stopped: self.stopped,
+            orders: Vec::new(),
+            data: 0,
+            cpu: self.cpu,
+            prefetched: Prefetched::default(),
+            saves_extended: false,
+        }
     }
 
     /// Its process.
@@ -216,6 +253,22 @@ impl StubThread {
         }
     }
 
+    /// Forgets interruptions so far. One that comes after this ends the next stay in the guest, however short.
+    pub fn arm(&self) {
+        self.window.set_u32(W_KICK, 0);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Lets the thread end, and never hears of it again. A process's first thread stays, parked: the host finds a process's
+    /// memory by it.
+    pub fn retire(mut self) {
+        if self.tid != self.stub.pid() && !self.stub.is_dead() {
+            self.orders.clear();
+            self.put_ops(&[Op::exit_thread()], true);
+            self.give();
+        }
+    }
+
     /// Sends the thread back to the guest. The registers that a system call destroys (`rcx`, `r11`) may be lost.
     pub fn enter(&mut self, regs: &Regs) {
         match self.stopped {
@@ -259,7 +312,12 @@ impl StubThread {
         match self.stopped {
             Stopped::Frame(uc) => Ok(frame::fpstate(&self.window, uc).unwrap_or_default()),
             Stopped::Fast => {
-                self.call(&[Op { nr: OP_XSAVE, args: [0; 6] }])?;
+                if !self.saves_extended {
+                    self.call(&[Op { nr: OP_XSAVE, args: [0; 6] }])?;
+                    // Who takes one signal takes more: from now on the trampoline saves them, which costs less than to ask.
+                    self.saves_extended = true;
+                    self.window.set_u32(W_SAVE_EXTENDED, 1);
+                }
                 Ok(frame::xsave_to_fpstate(&self.window, platform.xstate()))
             }
         }
@@ -276,6 +334,13 @@ impl StubThread {
         Some(self.stopped_in(sites))
     }
 
+    fn regs_in(&self, stopped: Stopped) -> Regs {
+        match stopped {
+            Stopped::Fast => self.window_regs(),
+            Stopped::Frame(uc) => frame::read_regs(&self.window, uc),
+        }
+    }
+
     fn window_regs(&self) -> Regs {
         let mut words = [0; WORDS];
         for (n, word) in words.iter_mut().enumerate() {
@@ -284,21 +349,41 @@ impl StubThread {
         Regs::from_words(words)
     }
 
+    /// Lets the stub read ahead from the first (5) or second (4) argument of a system call.
+    pub fn read_ahead(&self, nr: usize, register: u8) {
+        self.window.set_u8(W_PREFETCH + nr, register);
+    }
+
+    /// The bytes at `from` that came with the trap.
+    pub fn prefetched(&self, from: u64) -> &[u8] {
+        let p = &self.prefetched;
+        let offset = from.wrapping_sub(p.from);
+        if p.len > 0 && offset < p.len as u64 { &p.bytes[offset as usize..p.len] } else { &[] }
+    }
+
+    fn take_prefetched(&mut self) {
+        let len = (self.window.u64(W_PREFETCH_LEN) as usize).min(PREFETCH);
+        self.prefetched.len = len;
+        if len > 0 {
+            self.prefetched.from = self.window.u64(W_PREFETCH_FROM);
+            self.window.read_into(W_PREFETCHED, &mut self.prefetched.bytes);
+        }
+    }
+
     fn stopped_in(&mut self, sites: &Sites) -> (Regs, Trap) {
+        self.prefetched.len = 0;
         match self.window.u64(W_KIND) {
             TRAP_SYSCALL => {
+                self.take_prefetched();
                 self.stopped = Stopped::Fast;
                 (self.window_regs(), Trap::Syscall)
             }
             TRAP_SIGNAL => self.stopped_by_signal(sites),
             TRAP_OP_FAILED => {
                 let errno = self.failure();
-                let regs = match self.stopped {
-                    Stopped::Fast => self.window_regs(),
-                    Stopped::Frame(uc) => frame::read_regs(&self.window, uc),
-                };
-                (regs, Trap::OrderFailed(errno))
+                (self.regs_in(self.stopped), Trap::OrderFailed(errno))
             }
+            TRAP_KICKED => (self.regs_in(self.stopped), Trap::Preempted),
             _ => (self.window_regs(), Trap::Dead),
         }
     }
@@ -307,21 +392,27 @@ impl StubThread {
         let Some(uc) = frame::offset_in_window(&self.window, self.window.u64(W_FRAME)) else {
             return (Regs::default(), Trap::Dead);
         };
-        self.stopped = Stopped::Frame(uc);
+        let before = std::mem::replace(&mut self.stopped, Stopped::Frame(uc));
         let mut regs = frame::read_regs(&self.window, uc);
         let signo = self.window.u64(W_SIGNO) as i32;
         let info = self.window.u64(W_INFO).wrapping_sub(self.window.guest_address());
         let info = if info < WINDOW_SIZE - 128 { info as usize & !7 } else { W_MSG };
-        if (sites.fast_resume..sites.end).contains(&regs.rip) {
-            // On its way back to the guest: the registers to be are in the window still.
-            regs = self.window_regs();
-        } else if signo == libc::SIGSEGV && (sites.tramp..sites.fast_resume).contains(&regs.rip) {
+        if (sites.resume..sites.end).contains(&regs.rip) {
+            // On its way back to the guest: the registers to be are still where they were given.
+            regs = self.regs_in(before);
+            if before != Stopped::Fast {
+                self.stopped = before;
+            }
+        } else if signo == libc::SIGSEGV && (sites.tramp..sites.resume).contains(&regs.rip) {
             // The trampoline has no window, because the guest has changed gs: the call it carries, taken plainly.
             regs.rip = regs.rcx;
             return (regs, Trap::Syscall);
         }
         let trap = match signo {
-            libc::SIGSYS if self.window.u32(info + 28) == 0xc000_003e => Trap::Syscall,
+            libc::SIGSYS if self.window.u32(info + 28) == 0xc000_003e => {
+                self.take_prefetched();
+                Trap::Syscall
+            }
             libc::SIGSYS => Trap::Syscall32,
             SIG_PREEMPT => Trap::Preempted,
             _ => {
@@ -368,8 +459,10 @@ impl StubThread {
             | libc::CLONE_FILES
             | libc::CLONE_SIGHAND
             | libc::CLONE_THREAD
-            | libc::CLONE_SYSVSEM;
-        let clone = Op::new(libc::SYS_clone, &[flags as u64, top]);
+            | libc::CLONE_SYSVSEM
+            | libc::CLONE_CHILD_CLEARTID;
+        let alive = window.guest_address() + W_ALIVE as u64;
+        let clone = Op::new(libc::SYS_clone, &[flags as u64, top, 0, alive]);
         let mut ops = Vec::new();
         if !mapped {
             use std::os::fd::AsFd;
@@ -388,12 +481,18 @@ impl StubThread {
         }
         window.turn().store(0, Ordering::Release);
         window.set_u32(W_READY, 0);
+        window.set_u32(W_ALIVE, 1);
+        window.set_u32(W_SAVE_EXTENDED, 0);
         window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
         window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
         ops.push(clone);
         platform.gate().expect(self.tid);
         let results = self.call(&ops);
         platform.gate().done(self.tid);
+        if results.is_err() {
+            window.set_u32(W_ALIVE, 0);
+            self.stub.free_window(window.slot());
+        }
         let tid = *results?.last().unwrap_or(&0) as i32;
         let mut thread = StubThread::new(self.stub.clone(), window, tid);
         thread.cpu = self.cpu;
@@ -422,6 +521,7 @@ impl StubThread {
         to.turn().store(0, Ordering::Release);
         to.set_u32(W_READY, 0);
         to.set_u32(W_NOPS, 0);
+        to.set_u32(W_SAVE_EXTENDED, 0);
         if let Stopped::Frame(uc) = self.stopped {
             frame::copy(&self.window, to, uc);
         }
@@ -469,6 +569,12 @@ impl StubThread {
     }
 }
 
+impl Drop for StubThread {
+    fn drop(&mut self) {
+        self.stub.free_window(self.window.slot());
+    }
+}
+
 /// Interrupts a stub thread while it runs guest code.
 #[derive(Debug, Clone)]
 pub struct Kicker {
@@ -480,6 +586,8 @@ pub struct Kicker {
 impl Kicker {
     /// Takes the CPU from the guest. False if the thread cannot take a signal yet.
     pub fn kick(&self) -> bool {
+        self.window.set_u32(W_KICK, 1);
+        std::sync::atomic::fence(Ordering::SeqCst);
         if !self.window.ready() || self.stub.is_dead() {
             return false;
         }

@@ -97,6 +97,12 @@ impl Window {
         out
     }
 
+    /// Copies bytes out, into a buffer.
+    pub fn read_into(&self, offset: usize, out: &mut [u8]) {
+        // SAFETY: as in `bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(self.at(offset, out.len()), out.as_mut_ptr(), out.len()) };
+    }
+
     /// Copies bytes in.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         // SAFETY: as in `bytes`.

@@ -108,7 +108,8 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
         | libc::CLONE_FILES
         | libc::CLONE_SIGHAND
         | libc::CLONE_THREAD
-        | libc::CLONE_SYSVSEM) as u64;
+        | libc::CLONE_SYSVSEM
+        | libc::CLONE_CHILD_CLEARTID) as u64;
     let clone_fork = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
     let clone = if gate_clone { RET_NOTIFY } else { RET_ALLOW };
     let prot = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u32;
@@ -142,7 +143,7 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
         Rule {
             ip: s.ops,
             nr: libc::SYS_clone,
-            args: [Is(clone_thread), Any, Is(0), Is(0), Is(0), Any],
+            args: [Is(clone_thread), Any, Is(0), Any, Is(0), Any],
             verdict: clone,
         },
         Rule {

@@ -58,6 +58,16 @@ pub const W_OPS_REPORT: usize = 0x34;
 pub const W_OP_FAILED: usize = 0x38;
 /// `u64`: the window's own address.
 pub const W_SELF: usize = 0x40;
+/// `u32`: 1 if the kernel wants the thread back at once.
+pub const W_KICK: usize = 0x48;
+/// `u64`: address that was read ahead into [`W_PREFETCHED`].
+pub const W_PREFETCH_FROM: usize = 0x50;
+/// `u64`: bytes read ahead, 0 for none.
+pub const W_PREFETCH_LEN: usize = 0x58;
+/// `u32`: 1 if the trampoline saves the extended registers, too.
+pub const W_SAVE_EXTENDED: usize = 0x4c;
+/// `u32`: not 0 while the host thread of this window exists; the host clears it (CLONE_CHILD_CLEARTID).
+pub const W_ALIVE: usize = 0x60;
 /// 18 `u64`: registers saved by the trampoline, in the order of [`super::Regs`].
 pub const W_REGS: usize = 0x80;
 /// Host calls, [`OP_SIZE`] each.
@@ -72,6 +82,12 @@ pub const W_ANSWER_INDEX: usize = 0x800;
 pub const W_ANSWERS: usize = 0xa00;
 /// The message header for receiving descriptors.
 pub const W_MSG: usize = 0xb00;
+/// What a pointer argument points to, read by the stub before it stops: the kernel need not ask the host for it.
+pub const W_PREFETCHED: usize = 0xc00;
+/// Bytes read ahead, at most.
+pub const PREFETCH: usize = 256;
+/// 512 bytes: for each system call number, the register with a pointer to read ahead from: 5 rdi, 4 rsi, 0 none.
+pub const W_PREFETCH: usize = 0xd00;
 /// One page for small data on its way to or from the guest.
 pub const W_DATA: usize = 0x1000;
 /// Size of the exchange page.
@@ -91,6 +107,9 @@ pub const TRAP_SIGNAL: u64 = 2;
 pub const TRAP_OPS_DONE: u64 = 3;
 /// An ordered call failed, those after it were not made.
 pub const TRAP_OP_FAILED: u64 = 4;
+
+/// The kernel wanted the thread back before it was in the guest.
+pub const TRAP_KICKED: u64 = 5;
 
 /// Not a host call: `xsave64` into [`W_XSAVE`].
 pub const OP_XSAVE: u64 = 0x1000;

@@ -48,7 +48,7 @@ impl Patches {
 
     /// Counts a trap of the call whose next instruction is at `rip`, and patches the site when it is hot.
     pub(crate) fn consider(&mut self, thread: &mut StubThread, rip: u64, sites: &Sites) -> Result<()> {
-        if self.off || self.count == MAX_SITES || rip >= TASK_SIZE || rip < THUNKS + THUNKS_SIZE {
+        if self.off || self.count == MAX_SITES || !(THUNKS + THUNKS_SIZE..TASK_SIZE).contains(&rip) {
             return Ok(());
         }
         let seen = self.seen.entry(rip).or_insert(Some(0));

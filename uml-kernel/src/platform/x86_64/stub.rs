@@ -57,7 +57,7 @@ global_asm!(
     "lea rcx, [rip + uml_stub_tramp]",
     "cmp rax, rcx",
     "jb 12f",
-    "lea rcx, [rip + uml_stub_fast_resume]",
+    "lea rcx, [rip + uml_stub_resume]",
     "cmp rax, rcx",
     "jae 12f",
     "add rsp, 8",
@@ -79,7 +79,20 @@ global_asm!(
     "mov [r15 + {w_info}], rsi",
     "mov [r15 + {w_frame}], rdx",
     "mov qword ptr [r15 + {w_kind}], {trap_signal}",
-    "jmp 30f",
+    "mov qword ptr [r15 + {w_prefetch_len}], 0",
+    "cmp edi, 31",
+    "jne 30f",
+    "mov rax, [rdx + 144]",
+    "cmp rax, 512",
+    "jae 30f",
+    "movzx eax, byte ptr [r15 + rax + {w_prefetch}]",
+    "test eax, eax",
+    "jz 30f",
+    "mov rsi, [rdx + 40 + 8*8]", // rdi
+    "cmp eax, 5",
+    "je 80f",
+    "mov rsi, [rdx + 40 + 9*8]", // rsi
+    "jmp 80f",
     // Patched call sites arrive here from their thunk: rax number, rcx return address, r11 free, gs the window.
     ".balign 16",
     ".globl uml_stub_tramp",
@@ -121,7 +134,39 @@ global_asm!(
     "mov [r15 + {w_regs} + 16*8], rcx",
     "mov [r15 + {w_regs} + 17*8], r11",
     "cld",
+    "cmp dword ptr [r15 + {w_save_extended}], 0",
+    "je 17f",
+    "mov eax, -1",
+    "mov edx, -1",
+    "xsave64 [r15 + {w_xsave}]",
+    "17:",
     "mov qword ptr [r15 + {w_kind}], {trap_syscall}",
+    "mov qword ptr [r15 + {w_prefetch_len}], 0",
+    "mov rax, [r15 + {w_regs}]",
+    "cmp rax, 512",
+    "jae 30f",
+    "movzx eax, byte ptr [r15 + rax + {w_prefetch}]",
+    "test eax, eax",
+    "jz 30f",
+    "mov rsi, [r15 + {w_regs} + rax*8]",
+    // Read ahead, not beyond the page: what cannot be read is left for the kernel to find out.
+    "80:",
+    "mov [r15 + {w_prefetch_from}], rsi",
+    "mov ecx, esi",
+    "and ecx, 4095",
+    "neg ecx",
+    "add ecx, 4096",
+    "mov eax, {prefetch}",
+    "cmp ecx, eax",
+    "cmova ecx, eax",
+    "mov edx, ecx",
+    "lea rdi, [r15 + {w_prefetched}]",
+    "lea r12, [rip + 81f]",
+    "jmp 60f",
+    "81:",
+    "test rax, rax",
+    "jnz 30f",
+    "mov [r15 + {w_prefetch_len}], rdx",
     // Hand the CPU to the kernel, wait for it to come back.
     "30:",
     "mov dword ptr [r15 + {w_turn}], 0",
@@ -195,16 +240,27 @@ global_asm!(
     "jmp 23b",
     "51:",
     "mov rcx, rdx",
+    "lea r12, [rip + 23b]",
+    // Copies rcx bytes from rsi to rdi, goes on at r12 with 0 or -EFAULT.
     "60:",
     "rep movsb",
     "61:",
     "xor eax, eax",
-    "jmp 23b",
+    "jmp r12",
     "62:",
     "mov rax, -14",
-    "jmp 23b",
+    "jmp r12",
+    // From here on a preemption is taken; one that came before is in the window.
     "27:",
+    ".globl uml_stub_resume",
+    "uml_stub_resume:",
     "mov dword ptr [r15 + {w_ready}], 1",
+    "cmp dword ptr [r15 + {w_kick}], 0",
+    "je 28f",
+    "mov dword ptr [r15 + {w_kick}], 0",
+    "mov qword ptr [r15 + {w_kind}], {trap_kicked}",
+    "jmp 30b",
+    "28:",
     "mov rax, [r15 + {w_resume}]",
     "test rax, rax",
     "jz uml_stub_fast_resume",
@@ -308,6 +364,14 @@ global_asm!(
     w_turn = const W_TURN,
     w_ready = const W_READY,
     w_resume = const W_RESUME,
+    w_kick = const W_KICK,
+    w_save_extended = const W_SAVE_EXTENDED,
+    w_prefetch = const W_PREFETCH,
+    w_prefetch_from = const W_PREFETCH_FROM,
+    w_prefetch_len = const W_PREFETCH_LEN,
+    w_prefetched = const W_PREFETCHED,
+    prefetch = const PREFETCH,
+    trap_kicked = const TRAP_KICKED,
     w_kind = const W_KIND,
     w_frame = const W_FRAME,
     w_info = const W_INFO,
@@ -336,7 +400,7 @@ pub struct Sites {
     /// Entry of the trampoline.
     pub tramp: u64,
     /// Start of the code that goes back to the guest; up to `end`.
-    pub fast_resume: u64,
+    pub resume: u64,
     /// End of the stub's code.
     pub end: u64,
     /// `futex(WAKE)`.
@@ -360,7 +424,7 @@ macro_rules! symbols {
     };
 }
 symbols! {
-    uml_stub_start uml_stub_end uml_stub_handler uml_stub_tramp uml_stub_fast_resume uml_stub_wake_site
+    uml_stub_start uml_stub_end uml_stub_handler uml_stub_tramp uml_stub_resume uml_stub_wake_site
     uml_stub_wait_site uml_stub_ops_site uml_stub_sigreturn_site uml_stub_child_munmap_site uml_stub_child_mmap_site
     uml_stub_child_dup_site uml_stub_child_close_site uml_stub_child_close2_site uml_stub_child_prctl_site
 }
@@ -385,7 +449,7 @@ pub fn sites() -> Sites {
     Sites {
         handler: at(&raw const uml_stub_handler),
         tramp: at(&raw const uml_stub_tramp),
-        fast_resume: at(&raw const uml_stub_fast_resume),
+        resume: at(&raw const uml_stub_resume),
         end: at(&raw const uml_stub_end),
         wake: at(&raw const uml_stub_wake_site) + SYSCALL,
         wait: at(&raw const uml_stub_wait_site) + SYSCALL,

@@ -1,0 +1,86 @@
+//! Opening what is not content: FIFOs and devices.
+
+use super::{Attr, File, OpenFlags, Path};
+use crate::base::{Errno, Result};
+use std::sync::{Arc, OnceLock};
+
+/// Opens a FIFO.
+pub(super) fn open_fifo(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
+    super::pipe::open_fifo(path, flags)
+}
+
+/// Opens a device.
+pub(super) fn open_device(path: Path, attr: Attr, flags: OpenFlags) -> Result<Arc<File>> {
+    if attr.kind() == super::kind::BLK {
+        return Err(Errno::ENXIO);
+    }
+    super::dev::open_device(attr.rdev, path, flags)
+}
+
+/// F_SETPIPE_SZ and F_GETPIPE_SZ.
+pub fn pipe_size(file: &File, set: Option<u64>) -> Result<u64> {
+    let end = file.ops_as::<super::pipe::PipeEnd>().ok_or(Errno::EBADF)?;
+    match set {
+        Some(size) => {
+            let size = u32::try_from(size).map_err(|_| Errno::EINVAL)?;
+            end.pipe().set_capacity(size, false).map(|n| n as u64)
+        }
+        None => Ok(end.pipe().capacity() as u64),
+    }
+}
+
+/// F_ADD_SEALS and F_GET_SEALS.
+pub fn seals(_file: &File, _add: Option<u32>) -> Result<u64> {
+    Err(Errno::EINVAL)
+}
+
+/// A file system by its type, for mount(2).
+pub fn make_fs(kind: &[u8], options: &[u8]) -> Result<Arc<dyn super::FileSystem>> {
+    match kind {
+        b"tmpfs" | b"ramfs" | b"devtmpfs" => {
+            let name = if kind == b"ramfs" { "ramfs" } else { "tmpfs" };
+            let (mut size, mut mode, mut uid, mut gid) = (1 << 30, 0o1777, 0, 0);
+            for option in String::from_utf8_lossy(options).split(',').filter(|o| !o.is_empty()) {
+                let (key, value) = option.split_once('=').unwrap_or((option, ""));
+                let number = || value.parse::<u32>().map_err(|_| Errno::EINVAL);
+                match key {
+                    "size" => size = parse_size(value).ok_or(Errno::EINVAL)?,
+                    "mode" => mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)?,
+                    "uid" => uid = number()?,
+                    "gid" => gid = number()?,
+                    "nr_inodes" | "nr_blocks" | "huge" | "inode64" | "inode32" | "noswap" => {}
+                    _ => return Err(Errno::EINVAL),
+                }
+            }
+            Ok(super::tmpfs::TmpFs::new(name, size, mode, uid, gid))
+        }
+        b"proc" => MAKE_PROC.get().map(|make| make()).ok_or(Errno::ENODEV),
+        b"sysfs" => MAKE_SYS.get().map(|make| make()).ok_or(Errno::ENODEV),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// Makes a file system that tells of the kernel.
+pub type Maker = Box<dyn Fn() -> Arc<dyn super::FileSystem> + Send + Sync>;
+/// Makes a procfs; set at the start.
+pub static MAKE_PROC: OnceLock<Maker> = OnceLock::new();
+/// Makes a sysfs.
+pub static MAKE_SYS: OnceLock<Maker> = OnceLock::new();
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "" => Some(number),
+        "k" | "K" => number.checked_mul(1 << 10),
+        "m" | "M" => number.checked_mul(1 << 20),
+        "g" | "G" => number.checked_mul(1 << 30),
+        "%" => Some((2 << 30) / 100 * number.min(100)),
+        _ => None,
+    }
+}
+
+/// Terminal and foreground group of a session.
+pub fn controlling_terminal(_sid: i32) -> Option<(u32, i32)> {
+    None
+}

@@ -1,0 +1,405 @@
+//! The inodes of a tmpfs.
+
+use super::TmpFs;
+use super::content::Content;
+use crate::base::{Errno, Mutex, Rank, Result, time};
+use crate::fs::{
+    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_EXCHANGE, RENAME_WHITEOUT,
+    SetAttr, XATTR_CREATE, XATTR_REPLACE, kind,
+};
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+/// An inode.
+#[derive(Debug)]
+pub struct Node {
+    fs: Arc<TmpFs>,
+    me: Weak<Node>,
+    inner: Mutex<Inner>,
+    anchor: Anchor,
+}
+
+#[derive(Debug)]
+struct Inner {
+    attr: Attr,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    File(Content),
+    Dir(Dir),
+    Link(Vec<u8>),
+    Special,
+}
+
+/// Names in the order they were made, which are their cookies.
+#[derive(Debug, Default)]
+struct Dir {
+    by_name: HashMap<Vec<u8>, u64>,
+    by_cookie: BTreeMap<u64, (Vec<u8>, Arc<Node>)>,
+    last: u64,
+}
+
+impl Dir {
+    fn get(&self, name: &[u8]) -> Option<&Arc<Node>> {
+        self.by_name.get(name).and_then(|c| self.by_cookie.get(c)).map(|(_, n)| n)
+    }
+
+    fn insert(&mut self, name: &[u8], node: Arc<Node>) {
+        self.last = self.last.max(2) + 1;
+        self.by_name.insert(name.to_vec(), self.last);
+        self.by_cookie.insert(self.last, (name.to_vec(), node));
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Option<Arc<Node>> {
+        let cookie = self.by_name.remove(name)?;
+        self.by_cookie.remove(&cookie).map(|(_, n)| n)
+    }
+}
+
+impl Node {
+    /// A new inode with one link.
+    pub(super) fn new(fs: &Arc<TmpFs>, new: &NewNode<'_>) -> Arc<Node> {
+        let now = time::real();
+        let body = match new.mode & kind::MASK {
+            kind::REG => Body::File(Content::Heap(Vec::new())),
+            kind::DIR => Body::Dir(Dir::default()),
+            kind::LNK => Body::Link(new.target.to_vec()),
+            _ => Body::Special,
+        };
+        let size = if let Body::Link(target) = &body { target.len() as u64 } else { 0 };
+        let attr = Attr {
+            dev: fs.dev,
+            ino: fs.next_ino.fetch_add(1, Ordering::Relaxed),
+            mode: new.mode,
+            nlink: if new.mode & kind::MASK == kind::DIR { 2 } else { 1 },
+            uid: new.uid,
+            gid: new.gid,
+            rdev: new.rdev,
+            size,
+            blksize: 4096,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: now,
+            ..Attr::default()
+        };
+        let inner = Inner { attr, xattrs: BTreeMap::new(), body };
+        Arc::new_cyclic(|me| Node {
+            fs: fs.clone(),
+            me: me.clone(),
+            inner: Mutex::new(Rank::Inode, inner),
+            anchor: Anchor::default(),
+        })
+    }
+
+    /// It has no name.
+    pub(super) fn unlinked(&self) {
+        self.inner.lock().attr.nlink = 0;
+    }
+
+    pub(super) fn content<T>(&self, f: impl FnOnce(&Content) -> Result<T>) -> Result<T> {
+        match &self.inner.lock().body {
+            Body::File(content) => f(content),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub(super) fn content_mut<T>(&self, f: impl FnOnce(&mut Content) -> Result<T>) -> Result<T> {
+        match &mut self.inner.lock().body {
+            Body::File(content) => f(content),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Changes content; `f` says how many bytes it took before and takes now.
+    pub(super) fn with_content<T>(
+        &self,
+        f: impl FnOnce(&mut Content, &mut Attr) -> (Result<T>, u64, u64),
+    ) -> Result<T> {
+        let mut inner = self.inner.lock();
+        let Inner { attr, body, .. } = &mut *inner;
+        let Body::File(content) = body else { return Err(Errno::EINVAL) };
+        // Full is full; a file that grows beyond is cut back by nobody, but no further write begins.
+        if self.fs.used.load(Ordering::Relaxed) >= self.fs.limit {
+            return Err(Errno::ENOSPC);
+        }
+        let (result, before, after) = f(content, attr);
+        if after > before {
+            let _ = self.fs.grow(after - before);
+        } else {
+            self.fs.shrink(before - after);
+        }
+        result
+    }
+
+    fn dir<T>(&self, f: impl FnOnce(&mut Dir, &mut Attr) -> Result<T>) -> Result<T> {
+        let mut inner = self.inner.lock();
+        let Inner { attr, body, .. } = &mut *inner;
+        match body {
+            Body::Dir(dir) => f(dir, attr),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn child(&self, name: &[u8]) -> Result<Arc<Node>> {
+        self.dir(|dir, _| dir.get(name).cloned().ok_or(Errno::ENOENT))
+    }
+
+    fn is_dir(&self) -> bool {
+        matches!(self.inner.lock().body, Body::Dir(_))
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(&self.inner.lock().body, Body::Dir(dir) if dir.by_name.is_empty())
+    }
+
+    fn links(&self, by: i32) {
+        let mut inner = self.inner.lock();
+        inner.attr.nlink = inner.attr.nlink.saturating_add_signed(by);
+        inner.attr.ctime = time::real();
+    }
+
+    /// Adds a name for a node; a directory's parent gains a link.
+    fn enter(&self, name: &[u8], node: Arc<Node>) -> Result<()> {
+        let is_dir = node.is_dir();
+        self.dir(|dir, attr| {
+            dir.insert(name, node);
+            attr.nlink += u32::from(is_dir);
+            attr.mtime = time::real();
+            attr.ctime = attr.mtime;
+            attr.size += 20;
+            Ok(())
+        })
+    }
+
+    fn leave(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let node = self.dir(|dir, attr| {
+            let node = dir.remove(name).ok_or(Errno::ENOENT)?;
+            attr.mtime = time::real();
+            attr.ctime = attr.mtime;
+            attr.size = attr.size.saturating_sub(20);
+            Ok(node)
+        })?;
+        if node.is_dir() {
+            self.dir(|_, attr| {
+                attr.nlink = attr.nlink.saturating_sub(1);
+                Ok(())
+            })?;
+        }
+        Ok(node)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Body::File(content) = &self.inner.lock().body {
+            self.fs.shrink(content.held());
+        }
+    }
+}
+
+impl Inode for Node {
+    fn attr(&self) -> Result<Attr> {
+        let inner = self.inner.lock();
+        let mut attr = inner.attr;
+        if let Body::File(content) = &inner.body {
+            attr.size = content.size();
+            attr.blocks = content.held() / 512;
+        }
+        Ok(attr)
+    }
+
+    fn file_system(&self) -> Arc<dyn FileSystem> {
+        self.fs.clone()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        if let Some(size) = change.size {
+            self.with_content(|content, attr| {
+                let before = content.held();
+                let result = content.resize(size);
+                attr.mtime = time::real();
+                attr.mode &= !0o4000;
+                (result, before, content.held())
+            })?;
+        }
+        let mut inner = self.inner.lock();
+        let attr = &mut inner.attr;
+        if let Some(mode) = change.mode {
+            attr.mode = attr.mode & kind::MASK | mode & 0o7777;
+        }
+        attr.uid = change.uid.unwrap_or(attr.uid);
+        attr.gid = change.gid.unwrap_or(attr.gid);
+        attr.atime = change.atime.unwrap_or(attr.atime);
+        attr.mtime = change.mtime.unwrap_or(attr.mtime);
+        attr.ctime = time::real();
+        Ok(())
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        self.child(name).map(|n| n as Arc<dyn Inode>)
+    }
+
+    fn create(&self, name: &[u8], new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let _tree = self.fs.tree.lock();
+        if self.child(name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        let node = Node::new(&self.fs, new);
+        self.enter(name, node.clone())?;
+        Ok(node)
+    }
+
+    fn create_unnamed(&self, new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let node = Node::new(&self.fs, new);
+        node.unlinked();
+        Ok(node)
+    }
+
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        let _tree = self.fs.tree.lock();
+        let target = self.own(target)?;
+        if self.child(name).is_ok() {
+            return Err(Errno::EEXIST);
+        }
+        target.links(1);
+        self.enter(name, target)
+    }
+
+    fn unlink(&self, name: &[u8]) -> Result<()> {
+        let _tree = self.fs.tree.lock();
+        if self.child(name)?.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        let gone = self.leave(name)?;
+        gone.links(-1);
+        Ok(())
+    }
+
+    fn rmdir(&self, name: &[u8]) -> Result<()> {
+        let _tree = self.fs.tree.lock();
+        let child = self.child(name)?;
+        if !child.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        if !child.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        let gone = self.leave(name)?;
+        gone.links(-2);
+        Ok(())
+    }
+
+    fn rename(&self, name: &[u8], to: &Arc<dyn Inode>, to_name: &[u8], flags: u32) -> Result<()> {
+        let _tree = self.fs.tree.lock();
+        let to = self.own(to)?;
+        let source = self.child(name)?;
+        let target = to.child(to_name).ok();
+        if flags & RENAME_EXCHANGE != 0 {
+            let target = target.ok_or(Errno::ENOENT)?;
+            self.leave(name)?;
+            to.leave(to_name)?;
+            self.enter(name, target)?;
+            return to.enter(to_name, source);
+        }
+        if let Some(target) = target {
+            if Arc::ptr_eq(&target, &source) {
+                return Ok(());
+            }
+            match (source.is_dir(), target.is_dir()) {
+                (true, false) => return Err(Errno::ENOTDIR),
+                (false, true) => return Err(Errno::EISDIR),
+                (true, true) if !target.is_empty() => return Err(Errno::ENOTEMPTY),
+                _ => {}
+            }
+            to.leave(to_name)?;
+            target.links(if target.is_dir() { -2 } else { -1 });
+        }
+        self.leave(name)?;
+        if flags & RENAME_WHITEOUT != 0 {
+            let new = NewNode { mode: kind::CHR, rdev: 0, uid: 0, gid: 0, target: b"" };
+            self.enter(name, Node::new(&self.fs, &new))?;
+        }
+        source.inner.lock().attr.ctime = time::real();
+        to.enter(to_name, source)
+    }
+
+    fn read_link(&self) -> Result<Vec<u8>> {
+        match &self.inner.lock().body {
+            Body::Link(target) => Ok(target.clone()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn entries(&self, from: u64, emit: &mut dyn FnMut(DirEntry) -> bool) -> Result<()> {
+        let list: Vec<(u64, Vec<u8>, Arc<Node>)> = self.dir(|dir, _| {
+            let after = dir.by_cookie.range(from + 1..);
+            Ok(after.map(|(cookie, (name, node))| (*cookie, name.clone(), node.clone())).collect())
+        })?;
+        for (next, name, node) in list {
+            let attr = node.inner.lock().attr;
+            if !emit(DirEntry { name, ino: attr.ino, kind: attr.kind(), next }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Ok(self.open_content(flags))
+    }
+
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.inner.lock().xattrs.get(name).cloned().ok_or(Errno::ENODATA)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        let mut inner = self.inner.lock();
+        let exists = inner.xattrs.contains_key(name);
+        if flags & XATTR_CREATE != 0 && exists {
+            return Err(Errno::EEXIST);
+        }
+        if flags & XATTR_REPLACE != 0 && !exists {
+            return Err(Errno::ENODATA);
+        }
+        let total: usize = inner.xattrs.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if total + name.len() + value.len() > 128 << 10 {
+            return Err(Errno::ENOSPC);
+        }
+        inner.xattrs.insert(name.to_vec(), value.to_vec());
+        inner.attr.ctime = time::real();
+        Ok(())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.xattrs.remove(name).ok_or(Errno::ENODATA)?;
+        inner.attr.ctime = time::real();
+        Ok(())
+    }
+
+    fn xattrs(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.inner.lock().xattrs.keys().cloned().collect())
+    }
+
+    fn anchor(&self) -> Option<&Anchor> {
+        Some(&self.anchor)
+    }
+}
+
+impl Node {
+    /// An inode as one of this file system; EXDEV.
+    fn own(&self, inode: &Arc<dyn Inode>) -> Result<Arc<Node>> {
+        let node = inode.as_any().downcast_ref::<Node>().filter(|n| Arc::ptr_eq(&n.fs, &self.fs));
+        node.and_then(|n| n.me.upgrade()).ok_or(Errno::EXDEV)
+    }
+}

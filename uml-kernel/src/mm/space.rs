@@ -1,0 +1,492 @@
+//! One address space: what is mapped in a stub, and the host calls that bring it about.
+
+use super::vma::{Backing, PAGE, Vma, VmaTree, page_up};
+use super::{Usage, UserMemory};
+use crate::base::{Errno, Mutex, Rank, Result};
+use crate::fs::{File, MapSource};
+use crate::platform::x86_64::layout::{TASK_SIZE, THUNKS, THUNKS_SIZE};
+use crate::platform::{Op, Patches, Stub, StubThread};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Lowest address that can be mapped (vm.mmap_min_addr).
+const MIN_ADDR: u64 = 0x10000;
+
+/// An address space, shared by the tasks that run in it.
+#[derive(Debug)]
+pub struct Mm {
+    id: u64,
+    stub: Arc<Stub>,
+    inner: Mutex<Inner>,
+}
+
+/// What changes in an address space.
+#[derive(Debug)]
+pub struct Inner {
+    /// The mapped ranges.
+    pub vmas: VmaTree,
+    /// Where the heap begins.
+    pub brk_start: u64,
+    /// Where it ends.
+    pub brk: u64,
+    /// Below this, mappings are placed.
+    pub mmap_base: u64,
+    /// Patched call sites.
+    pub patches: Patches,
+    /// What /proc shows of the program.
+    pub image: Image,
+}
+
+/// Where the parts of a program lie, and what it is.
+#[derive(Debug, Clone, Default)]
+pub struct Image {
+    /// Code.
+    pub code: (u64, u64),
+    /// Initialised data.
+    pub data: (u64, u64),
+    /// Where the stack pointer was at the start.
+    pub stack: u64,
+    /// Arguments.
+    pub args: (u64, u64),
+    /// Environment.
+    pub env: (u64, u64),
+    /// The auxiliary vector, as bytes.
+    pub auxv: Vec<u8>,
+    /// The program's file.
+    pub exe: Option<Arc<File>>,
+}
+
+/// A request of mmap(2), checked.
+#[derive(Debug)]
+pub struct MapRequest {
+    /// Wished or demanded place.
+    pub addr: u64,
+    /// Bytes, not rounded.
+    pub len: u64,
+    /// `PROT_` bits.
+    pub prot: i32,
+    /// `MAP_` flags.
+    pub flags: i32,
+    /// The file and offset, unless anonymous.
+    pub file: Option<(Arc<File>, u64)>,
+    /// `[stack]` and the like.
+    pub name: &'static str,
+}
+
+fn host_error(e: std::io::Error) -> Errno {
+    Errno::from(e)
+}
+
+impl Mm {
+    /// An empty address space in a fresh stub.
+    pub fn new(stub: Arc<Stub>, mmap_base: u64) -> Arc<Mm> {
+        Arc::new(Mm {
+            id: next_id(),
+            stub,
+            inner: Mutex::new(
+                Rank::Mm,
+                Inner {
+                    vmas: VmaTree::default(),
+                    brk_start: 0,
+                    brk: 0,
+                    mmap_base,
+                    patches: Patches::default(),
+                    image: Image::default(),
+                },
+            ),
+        })
+    }
+
+    /// The copy that fork made of it, in the clone of its stub.
+    pub fn forked(&self, stub: Arc<Stub>) -> Arc<Mm> {
+        let inner = self.inner.lock();
+        let mut vmas = inner.vmas.clone();
+        let hidden: Vec<(u64, u64)> = vmas.iter().filter(|v| v.dont_fork).map(|v| (v.start, v.end)).collect();
+        for (start, end) in hidden {
+            vmas.remove(start, end);
+        }
+        Arc::new(Mm {
+            id: next_id(),
+            stub,
+            inner: Mutex::new(
+                Rank::Mm,
+                Inner {
+                    vmas,
+                    brk_start: inner.brk_start,
+                    brk: inner.brk,
+                    mmap_base: inner.mmap_base,
+                    patches: inner.patches.clone(),
+                    image: inner.image.clone(),
+                },
+            ),
+        })
+    }
+
+    /// Unlike any other's.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The stub that holds it.
+    pub fn stub(&self) -> &Arc<Stub> {
+        &self.stub
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> UserMemory {
+        UserMemory::new(self.stub.pid())
+    }
+
+    /// Its ranges and the rest.
+    pub fn lock(&self) -> crate::base::sync::MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// mmap(2): finds the place, orders the host call, keeps the books. Returns the address.
+    pub fn map(&self, thread: &mut StubThread, request: MapRequest, usage: &Usage) -> Result<u64> {
+        let len = page_up(request.len).filter(|l| *l > 0 && *l <= TASK_SIZE).ok_or(Errno::ENOMEM)?;
+        if request.len == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut inner = self.inner.lock();
+        let addr = inner.place(&request, len)?;
+        let shared = request.flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
+        let writable = request.prot & libc::PROT_WRITE != 0;
+        let mut max_prot = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+        let mut source = None;
+        if let Some((file, offset)) = &request.file {
+            file.check_read().map_err(|_| Errno::EACCES)?;
+            let can_write = file.flags().writes();
+            if shared && !can_write {
+                if writable {
+                    return Err(Errno::EACCES);
+                }
+                max_prot &= !libc::PROT_WRITE;
+            }
+            if file.path().mount.flags().contains(crate::fs::MountFlags::NOEXEC) {
+                if request.prot & libc::PROT_EXEC != 0 {
+                    return Err(Errno::EPERM);
+                }
+                max_prot &= !libc::PROT_EXEC;
+            }
+            source = Some((file.ops().map(file, shared && can_write)?, *offset));
+        }
+        if !shared && writable && request.flags & libc::MAP_NORESERVE == 0 {
+            usage.check(len)?;
+        }
+        if inner.vmas.len() >= 65530 {
+            return Err(Errno::ENOMEM);
+        }
+        let kept = libc::MAP_NORESERVE | libc::MAP_POPULATE;
+        let host_flags = request.flags & kept | if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        match &source {
+            Some((MapSource::Host(fd), offset)) => {
+                let op = Op::map_passed(addr, len, request.prot, host_flags, *offset);
+                thread.map_file(fd.as_fd(), op).map_err(host_error)?;
+            }
+            _ => {
+                let op = Op::map_anonymous(addr, len, request.prot, host_flags);
+                thread.order(op).map_err(host_error)?;
+            }
+        }
+        inner.vmas.remove(addr, addr + len);
+        if addr < THUNKS + THUNKS_SIZE && addr + len > THUNKS {
+            inner.patches.disable();
+        }
+        let backing = match (request.file, source) {
+            (Some((file, offset)), Some((MapSource::Host(_), _))) => Backing::File(file, offset),
+            _ if shared => Backing::Shared(Arc::new(next_id())),
+            _ => Backing::Anonymous,
+        };
+        inner.vmas.insert(Vma {
+            start: addr,
+            end: addr + len,
+            prot: request.prot,
+            max_prot,
+            shared,
+            backing,
+            offset: 0,
+            name: request.name,
+            dont_fork: false,
+        });
+        Ok(addr)
+    }
+
+    /// munmap(2).
+    pub fn unmap(&self, thread: &mut StubThread, addr: u64, len: u64) -> Result<()> {
+        let end = range(addr, len)?;
+        let mut inner = self.inner.lock();
+        if inner.vmas.remove(addr, end).is_empty() {
+            return Ok(());
+        }
+        thread.order(Op::unmap(addr, end - addr)).map_err(host_error)
+    }
+
+    /// mprotect(2).
+    pub fn protect(&self, thread: &mut StubThread, addr: u64, len: u64, prot: i32) -> Result<()> {
+        let end = range_or_none(addr, len)?;
+        if end == addr {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock();
+        // Linux changes what lies before a hole, and says ENOMEM then.
+        let mut at = addr;
+        for vma in inner.vmas.overlapping(addr, end) {
+            if vma.start > at {
+                break;
+            }
+            if prot & !vma.max_prot & 7 != 0 {
+                return Err(Errno::EACCES);
+            }
+            at = vma.end;
+        }
+        let upto = at.min(end);
+        if upto > addr {
+            inner.vmas.update(addr, upto, |v| v.prot = prot);
+            thread.order(Op::protect(addr, upto - addr, prot)).map_err(host_error)?;
+        }
+        if upto < end { Err(Errno::ENOMEM) } else { Ok(()) }
+    }
+
+    /// brk(2): the new end of the heap, or the old one where it cannot be moved.
+    pub fn set_brk(&self, thread: &mut StubThread, wish: u64, limit: u64, usage: &Usage) -> u64 {
+        let mut inner = self.inner.lock();
+        let (start, old) = (inner.brk_start, inner.brk);
+        if wish < start || wish - start > limit {
+            return old;
+        }
+        let (Some(old_end), Some(new_end)) = (page_up(old), page_up(wish)) else { return old };
+        if new_end > old_end {
+            let len = new_end - old_end;
+            if new_end > TASK_SIZE || !inner.vmas.is_free(old_end, new_end) || usage.check(len).is_err() {
+                return old;
+            }
+            let prot = libc::PROT_READ | libc::PROT_WRITE;
+            if thread.order(Op::map_anonymous(old_end, len, prot, libc::MAP_PRIVATE)).is_err() {
+                return old;
+            }
+            inner.vmas.insert(heap(old_end, new_end));
+        } else if new_end < old_end {
+            inner.vmas.remove(new_end, old_end);
+            if thread.order(Op::unmap(new_end, old_end - new_end)).is_err() {
+                return old;
+            }
+        }
+        inner.brk = wish;
+        wish
+    }
+
+    /// mremap(2).
+    pub fn remap(
+        &self,
+        thread: &mut StubThread,
+        (old, old_len, new_len): (u64, u64, u64),
+        flags: i32,
+        wish: u64,
+        usage: &Usage,
+    ) -> Result<u64> {
+        let fixed = flags & libc::MREMAP_FIXED != 0;
+        let may_move = flags & libc::MREMAP_MAYMOVE != 0;
+        let keep = flags & libc::MREMAP_DONTUNMAP != 0;
+        let known = libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+        if flags & !known != 0 || (fixed || keep) && !may_move || !old.is_multiple_of(PAGE) {
+            return Err(Errno::EINVAL);
+        }
+        let (Some(old_len), Some(new_len)) = (page_up(old_len), page_up(new_len)) else {
+            return Err(Errno::EINVAL);
+        };
+        if new_len == 0 || (keep && old_len != new_len) || new_len > TASK_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        if fixed || keep && wish != 0 {
+            let end = wish.checked_add(new_len).ok_or(Errno::EINVAL)?;
+            if !wish.is_multiple_of(PAGE) || end > TASK_SIZE || (wish < old + old_len && old < end) {
+                return Err(Errno::EINVAL);
+            }
+        }
+        let mut inner = self.inner.lock();
+        let vma = inner.vmas.find(old).cloned().ok_or(Errno::EFAULT)?;
+        if old_len == 0 && !vma.shared {
+            return Err(Errno::EINVAL);
+        }
+        if old + old_len > vma.end {
+            return Err(Errno::EFAULT);
+        }
+        if !fixed && !keep {
+            if new_len <= old_len {
+                if new_len < old_len {
+                    inner.vmas.remove(old + new_len, old + old_len);
+                    thread.order(Op::unmap(old + new_len, old_len - new_len)).map_err(host_error)?;
+                }
+                return Ok(old);
+            }
+            let grown = old + new_len;
+            if old + old_len == vma.end
+                && grown <= TASK_SIZE
+                && inner.vmas.is_free(vma.end, grown)
+                && old_len > 0
+            {
+                usage.check(new_len - old_len)?;
+                thread.call(&[Op::remap(old, old_len, new_len, 0, 0)]).map_err(host_error)?;
+                let mut tail = vma.clone();
+                tail.offset += vma.len();
+                if let Backing::File(_, offset) = &mut tail.backing {
+                    *offset += vma.len();
+                }
+                (tail.start, tail.end) = (vma.end, grown);
+                inner.vmas.insert(tail);
+                return Ok(old);
+            }
+            if !may_move {
+                return Err(Errno::ENOMEM);
+            }
+        }
+        usage.check(new_len.saturating_sub(old_len))?;
+        let to = if fixed {
+            wish
+        } else {
+            let base = inner.mmap_base;
+            inner.vmas.find_gap(new_len, MIN_ADDR, base).ok_or(Errno::ENOMEM)?
+        };
+        let host_flags = flags | libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE;
+        thread.call(&[Op::remap(old, old_len, new_len, host_flags as u64, to)]).map_err(host_error)?;
+        inner.vmas.remove(to, to + new_len);
+        let mut moved = vma.clone();
+        let by = old - vma.start;
+        moved.offset += by;
+        if let Backing::File(_, offset) = &mut moved.backing {
+            *offset += by;
+        }
+        (moved.start, moved.end) = (to, to + new_len);
+        if !keep && old_len > 0 {
+            inner.vmas.remove(old, old + old_len);
+        }
+        inner.vmas.insert(moved);
+        Ok(to)
+    }
+
+    /// madvise(2).
+    pub fn advise(&self, thread: &mut StubThread, addr: u64, len: u64, advice: i32) -> Result<()> {
+        let end = range_or_none(addr, len)?;
+        if end == addr {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock();
+        match advice {
+            libc::MADV_DONTFORK | libc::MADV_DOFORK => {
+                let value = advice == libc::MADV_DONTFORK;
+                inner.vmas.update(addr, end, |v| v.dont_fork = value);
+            }
+            libc::MADV_NORMAL
+            | libc::MADV_RANDOM
+            | libc::MADV_SEQUENTIAL
+            | libc::MADV_WILLNEED
+            | libc::MADV_DONTNEED
+            | libc::MADV_FREE
+            | libc::MADV_REMOVE
+            | libc::MADV_HUGEPAGE
+            | libc::MADV_NOHUGEPAGE
+            | libc::MADV_DONTDUMP
+            | libc::MADV_DODUMP
+            | libc::MADV_WIPEONFORK
+            | libc::MADV_KEEPONFORK
+            | libc::MADV_COLD
+            | libc::MADV_PAGEOUT
+            | libc::MADV_POPULATE_READ
+            | libc::MADV_POPULATE_WRITE => {}
+            libc::MADV_MERGEABLE | libc::MADV_UNMERGEABLE => return Ok(()),
+            _ => return Err(Errno::EINVAL),
+        }
+        if !inner.vmas.covers(addr, end) && inner.vmas.overlapping(addr, end).next().is_none() {
+            return Err(Errno::ENOMEM);
+        }
+        thread.call(&[Op::advise(addr, end - addr, advice)]).map_err(host_error)?;
+        Ok(())
+    }
+
+    /// Whether writing there could succeed, by the books.
+    pub fn is_writable(&self, addr: u64, len: u64) -> bool {
+        let Some(end) = addr.checked_add(len) else { return false };
+        let inner = self.inner.lock();
+        let mut at = addr;
+        for vma in inner.vmas.overlapping(addr, end) {
+            // A file's last page may end before the mapping does.
+            let plain = vma.prot & libc::PROT_WRITE != 0 && !matches!(vma.backing, Backing::File(..));
+            if vma.start > at || !plain {
+                return false;
+            }
+            at = vma.end;
+        }
+        at >= end
+    }
+}
+
+fn heap(start: u64, end: u64) -> Vma {
+    Vma {
+        start,
+        end,
+        prot: libc::PROT_READ | libc::PROT_WRITE,
+        max_prot: 7,
+        shared: false,
+        backing: Backing::Anonymous,
+        offset: 0,
+        name: "[heap]",
+        dont_fork: false,
+    }
+}
+
+/// A number for an object, unlike any other's.
+pub fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn range(addr: u64, len: u64) -> Result<u64> {
+    let end = range_or_none(addr, len)?;
+    if end == addr { Err(Errno::EINVAL) } else { Ok(end) }
+}
+
+fn range_or_none(addr: u64, len: u64) -> Result<u64> {
+    if !addr.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL);
+    }
+    let len = page_up(len).ok_or(Errno::EINVAL)?;
+    match addr.checked_add(len) {
+        Some(end) if end <= TASK_SIZE => Ok(end),
+        _ => Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM }),
+    }
+}
+
+impl Inner {
+    /// Chooses the address of a mapping.
+    fn place(&self, request: &MapRequest, len: u64) -> Result<u64> {
+        let fixed = request.flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE) != 0;
+        if fixed {
+            if !request.addr.is_multiple_of(PAGE) {
+                return Err(Errno::EINVAL);
+            }
+            let end = request.addr.checked_add(len).filter(|e| *e <= TASK_SIZE).ok_or(Errno::ENOMEM)?;
+            if request.addr < MIN_ADDR {
+                return Err(Errno::EPERM);
+            }
+            if request.flags & libc::MAP_FIXED_NOREPLACE != 0 && !self.vmas.is_free(request.addr, end) {
+                return Err(Errno::EEXIST);
+            }
+            return Ok(request.addr);
+        }
+        let hint = request.addr & !(PAGE - 1);
+        if hint >= MIN_ADDR
+            && hint.checked_add(len).is_some_and(|e| e <= TASK_SIZE && self.vmas.is_free(hint, e))
+        {
+            return Ok(hint);
+        }
+        if request.flags & libc::MAP_32BIT != 0 {
+            return self.vmas.find_gap(len, 0x4000_0000, 0x8000_0000).ok_or(Errno::ENOMEM);
+        }
+        self.vmas
+            .find_gap(len, THUNKS + THUNKS_SIZE, self.mmap_base)
+            .or_else(|| self.vmas.find_gap(len, THUNKS + THUNKS_SIZE, TASK_SIZE))
+            .ok_or(Errno::ENOMEM)
+    }
+}

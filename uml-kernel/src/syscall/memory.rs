@@ -1,0 +1,169 @@
+//! Memory: mmap and its relatives.
+
+use super::{Args, Entry, full, partial};
+use crate::base::{Errno, Result};
+use crate::mm::{MapRequest, PAGE, page_up};
+use crate::platform::Op;
+use crate::task::{Ctx, kernel};
+
+pub(super) const TABLE: &[Entry] = &[
+    partial(libc::SYS_mmap, "mmap", "MAP_HUGETLB, MAP_SYNC", mmap),
+    full(libc::SYS_munmap, "munmap", |ctx, [addr, len, ..]| {
+        let mm = ctx.mm.clone();
+        mm.unmap(&mut ctx.stub, addr, len).map(|()| 0)
+    }),
+    full(libc::SYS_mprotect, "mprotect", mprotect),
+    partial(
+        libc::SYS_pkey_mprotect,
+        "pkey_mprotect",
+        "protection keys",
+        |ctx, [addr, len, prot, key, ..]| {
+            if key as i32 != -1 { Err(Errno::EINVAL) } else { mprotect(ctx, [addr, len, prot, 0, 0, 0]) }
+        },
+    ),
+    full(libc::SYS_brk, "brk", |ctx, [wish, ..]| {
+        let limit = ctx.task.process.limit(libc::RLIMIT_DATA);
+        let mm = ctx.mm.clone();
+        Ok(mm.set_brk(&mut ctx.stub, wish, limit, &kernel().usage))
+    }),
+    full(libc::SYS_mremap, "mremap", |ctx, [old, old_len, new_len, flags, new, _]| {
+        let mm = ctx.mm.clone();
+        mm.remap(&mut ctx.stub, (old, old_len, new_len), flags as i32, new, &kernel().usage)
+    }),
+    partial(
+        libc::SYS_madvise,
+        "madvise",
+        "MADV_MERGEABLE, guard regions, memory failure",
+        |ctx, [addr, len, advice, ..]| {
+            let mm = ctx.mm.clone();
+            mm.advise(&mut ctx.stub, addr, len, advice as i32).map(|()| 0)
+        },
+    ),
+    full(libc::SYS_msync, "msync", msync),
+    partial(libc::SYS_mlock, "mlock", "pages may still be swapped by the host", |ctx, [addr, len, ..]| {
+        lock_range(ctx, addr, len)
+    }),
+    partial(libc::SYS_mlock2, "mlock2", "as mlock", |ctx, [addr, len, flags, ..]| {
+        if flags & !1 != 0 { Err(Errno::EINVAL) } else { lock_range(ctx, addr, len) }
+    }),
+    full(libc::SYS_munlock, "munlock", |ctx, [addr, len, ..]| lock_range(ctx, addr, len)),
+    partial(libc::SYS_mlockall, "mlockall", "as mlock", |_, [flags, ..]| {
+        if flags == 0 || flags & !7 != 0 || flags == 4 { Err(Errno::EINVAL) } else { Ok(0) }
+    }),
+    full(libc::SYS_munlockall, "munlockall", |_, _| Ok(0)),
+    partial(libc::SYS_mincore, "mincore", "says that all mapped pages are resident", mincore),
+    full(libc::SYS_membarrier, "membarrier", |_, [cmd, flags, ..]| match (cmd, flags) {
+        // Threads of one process run on one vCPU at a time, or are interrupted by host calls that are barriers.
+        (0, 0) => Ok(1 | 2 | 4 | 8 | 16),
+        (1 | 2 | 4 | 8 | 16, 0) => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }),
+];
+
+/// Growing is when a look at what is held is due.
+fn mmap(ctx: &mut Ctx, [addr, len, prot, flags, fd, offset]: Args) -> Result<u64> {
+    crate::task::oom::look();
+    let (prot, flags) = (prot as i32, flags as i32);
+    if !offset.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL);
+    }
+    let kind = flags & libc::MAP_TYPE;
+    if !matches!(kind, libc::MAP_PRIVATE | libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE) {
+        return Err(Errno::EINVAL);
+    }
+    if flags & libc::MAP_HUGETLB != 0 {
+        return Err(Errno::ENOMEM);
+    }
+    if kind == libc::MAP_SHARED_VALIDATE && flags & libc::MAP_SYNC != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let file = if flags & libc::MAP_ANONYMOUS != 0 {
+        None
+    } else {
+        let file = ctx.file(fd)?;
+        page_up(len).and_then(|l| offset.checked_add(l)).ok_or(Errno::EOVERFLOW)?;
+        Some((file, offset))
+    };
+    let request = MapRequest { addr, len, prot: prot & 7, flags, file, name: "" };
+    let mm = ctx.mm.clone();
+    mm.map(&mut ctx.stub, request, &kernel().usage)
+}
+
+fn mprotect(ctx: &mut Ctx, [addr, len, prot, ..]: Args) -> Result<u64> {
+    let prot = prot as i32;
+    const GROWS: i32 = libc::PROT_GROWSDOWN | libc::PROT_GROWSUP;
+    if prot & !(7 | GROWS | 8) != 0 || prot & GROWS == GROWS {
+        return Err(Errno::EINVAL);
+    }
+    let mm = ctx.mm.clone();
+    // The stack is mapped whole; growing down changes it from its beginning.
+    let (addr, len) = match prot & libc::PROT_GROWSDOWN {
+        0 => (addr, len),
+        _ => {
+            let inner = mm.lock();
+            let vma = inner.vmas.find(addr).filter(|v| v.name == "[stack]").ok_or(Errno::EINVAL)?;
+            (vma.start, addr - vma.start + len)
+        }
+    };
+    mm.protect(&mut ctx.stub, addr, len, prot & 7).map(|()| 0)
+}
+
+fn checked(ctx: &Ctx, addr: u64, len: u64) -> Result<(u64, u64)> {
+    if !addr.is_multiple_of(PAGE) {
+        return Err(Errno::EINVAL);
+    }
+    let end = page_up(len).and_then(|l| addr.checked_add(l)).ok_or(Errno::ENOMEM)?;
+    if !ctx.mm.lock().vmas.covers(addr, end) {
+        return Err(Errno::ENOMEM);
+    }
+    Ok((addr, end))
+}
+
+fn msync(ctx: &mut Ctx, [addr, len, flags, ..]: Args) -> Result<u64> {
+    let flags = flags as i32;
+    let both = libc::MS_ASYNC | libc::MS_SYNC;
+    if flags & !(both | libc::MS_INVALIDATE) != 0 || flags & both == both {
+        return Err(Errno::EINVAL);
+    }
+    let (start, end) = checked(ctx, addr, len)?;
+    if flags & libc::MS_SYNC != 0 {
+        let files: Vec<_> = {
+            let inner = ctx.mm.lock();
+            let shared = inner.vmas.overlapping(start, end).filter(|v| v.shared);
+            shared
+                .filter_map(|v| {
+                    if let crate::mm::Backing::File(f, _) = &v.backing { Some(f.clone()) } else { None }
+                })
+                .collect()
+        };
+        for file in files {
+            let _ = file.ops().sync(&file, true);
+        }
+    }
+    Ok(0)
+}
+
+fn lock_range(ctx: &mut Ctx, addr: u64, len: u64) -> Result<u64> {
+    let start = addr & !(PAGE - 1);
+    let len = page_up(len + (addr - start)).ok_or(Errno::EINVAL)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    let (start, end) = checked(ctx, start, len)?;
+    // Populated now, as a locked page would be.
+    let readable = ctx.mm.lock().vmas.overlapping(start, end).all(|v| v.prot & libc::PROT_READ != 0);
+    if readable {
+        let _ = ctx.stub.call(&[Op::advise(start, end - start, libc::MADV_POPULATE_READ)]);
+    }
+    Ok(0)
+}
+
+fn mincore(ctx: &mut Ctx, [addr, len, vec, ..]: Args) -> Result<u64> {
+    let (start, end) = checked(ctx, addr, len)?;
+    let pages = ((end - start) / PAGE) as usize;
+    for at in (0..pages).step_by(4096) {
+        let n = (pages - at).min(4096);
+        ctx.memory().write(vec + at as u64, &vec![1; n])?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,376 @@
+//! A task's own side: its registers, its stub thread, and the loop between guest and kernel.
+
+use super::process::{FsContext, Task};
+use super::signal::{SigInfo, SigSet};
+use super::{kernel, send};
+use crate::base::{Errno, Result, fiber, sched, time, timer};
+use crate::fs::{Creds, FdTable, File, Lookup, Path, Resolve};
+use crate::mm::{Mm, UserMemory};
+use crate::platform::{HostSignal, Regs, StubThread, Trap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a call that was interrupted by a signal without a handler goes on with (restart_syscall(2)).
+#[derive(Debug, Clone, Copy)]
+pub enum Restart {
+    /// Sleep until this time of the monotonic clock; remainder to this address.
+    Sleep(u64, u64),
+    /// poll(2) with this deadline.
+    Poll(u64, u64, Option<u64>),
+    /// futex wait with this deadline.
+    Futex(u64, u32, u32, Option<u64>),
+}
+
+/// The running task.
+#[derive(Debug)]
+pub struct Ctx {
+    /// What others see of it.
+    pub task: Arc<Task>,
+    /// Its stub thread, stopped.
+    pub stub: StubThread,
+    /// The guest's registers.
+    pub regs: Regs,
+    /// Its memory.
+    pub mm: Arc<Mm>,
+    /// Its descriptors.
+    pub files: Arc<FdTable>,
+    /// Its directories.
+    pub fs: Arc<FsContext>,
+    /// Number of the system call, for restarts; `None` outside of one.
+    pub orig_rax: Option<u64>,
+    /// The mask to go back to after a handler, or without one (sigsuspend, ppoll).
+    pub saved_mask: Option<SigSet>,
+    /// How an interrupted call goes on.
+    pub restart: Option<Restart>,
+    /// The thread ends with this status.
+    pub exit: Option<i32>,
+    /// Thread pointer, as the guest has set it.
+    pub fs_base: u64,
+    /// Guest's gs base, if it has set one.
+    pub gs_base: u64,
+    /// Told when a vfork child has left its parent's memory.
+    pub vfork: Option<Arc<super::fork::VforkDone>>,
+}
+
+impl Ctx {
+    /// The guest's memory.
+    pub fn memory(&self) -> UserMemory {
+        self.mm.memory()
+    }
+
+    /// Who it is.
+    pub fn creds(&self) -> Arc<Creds> {
+        self.task.creds()
+    }
+
+    /// The file of a descriptor, not an O_PATH one.
+    pub fn file(&self, fd: u64) -> Result<Arc<File>> {
+        let file = self.files.get(fd as i32)?;
+        if file.flags().contains(crate::fs::OpenFlags::PATH) { Err(Errno::EBADF) } else { Ok(file) }
+    }
+
+    /// The file of a descriptor, of any kind.
+    pub fn any_file(&self, fd: u64) -> Result<Arc<File>> {
+        self.files.get(fd as i32)
+    }
+
+    /// How paths are resolved, relative ones from `dirfd`.
+    pub fn lookup(&self, dirfd: i32) -> Result<Lookup> {
+        let (ns, root, cwd) = {
+            let fs = self.fs.inner.lock();
+            (fs.ns.clone(), fs.root.clone(), fs.cwd.clone())
+        };
+        let start = if dirfd == libc::AT_FDCWD { cwd } else { self.files.get(dirfd)?.path().clone() };
+        Ok(Lookup { ns, root, start, creds: self.creds(), resolve: Resolve::empty() })
+    }
+
+    /// What a path names. An absolute one does not look at `dirfd`.
+    pub fn find(&self, dirfd: i32, path: &[u8], follow: bool) -> Result<Path> {
+        let dirfd = if path.first() == Some(&b'/') { libc::AT_FDCWD } else { dirfd };
+        self.lookup(dirfd)?.find(path, follow)
+    }
+
+    /// Reads guest memory: what came with the trap, or else by the host.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<()> {
+        let here = self.stub.prefetched(address);
+        if here.len() >= into.len() {
+            into.copy_from_slice(&here[..into.len()]);
+            return Ok(());
+        }
+        self.memory().read(address, into)
+    }
+
+    /// Reads a path.
+    pub fn path(&self, address: u64) -> Result<Vec<u8>> {
+        let here = self.stub.prefetched(address);
+        match here.iter().position(|b| *b == 0) {
+            Some(end) => Ok(here[..end].to_vec()),
+            None => self.memory().path(address),
+        }
+    }
+
+    /// Copies a small result to the guest: together with the return to it, where that can be foreseen to work.
+    pub fn put(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
+        if bytes.len() <= 2048
+            && self.mm.is_writable(address, bytes.len() as u64)
+            && self.stub.order_copy(address, bytes)
+        {
+            return Ok(());
+        }
+        self.memory().write(address, bytes)
+    }
+
+    /// Runs until the task ends.
+    pub fn run(mut self) {
+        let mut since = time::now();
+        loop {
+            if self.before_guest().is_break() {
+                break;
+            }
+            let entered = time::now();
+            self.task.times.system.fetch_add(entered.saturating_sub(since), Ordering::Relaxed);
+            let trap = self.guest();
+            since = time::now();
+            self.task.times.user.fetch_add(since - entered, Ordering::Relaxed);
+            match trap {
+                Trap::Syscall => self.syscall(),
+                Trap::Syscall32 => self.regs.rax = -i64::from(libc::ENOSYS) as u64,
+                Trap::Fault(signal) => self.fault(signal),
+                Trap::Preempted => {}
+                Trap::OrderFailed(errno) => self.regs.rax = -i64::from(errno) as u64,
+                Trap::Dead => self.die(libc::SIGKILL),
+            }
+            if sched::need_resched() {
+                fiber::give_way();
+            }
+        }
+        self.end();
+    }
+
+    /// Decides that the whole process ends by a signal.
+    pub fn die(&mut self, signo: i32) {
+        let process = self.task.process.clone();
+        super::exit::begin_group_exit(&process, signo);
+    }
+
+    /// Goes to the guest, and comes back with why.
+    fn guest(&mut self) -> Trap {
+        let platform = &kernel().platform;
+        self.stub.move_to(sched::host_cpu());
+        self.task.in_guest.store(true, Ordering::SeqCst);
+        self.stub.arm();
+        if self.task.fiber.get().is_some_and(|f| f.is_interrupted()) {
+            self.task.in_guest.store(false, Ordering::SeqCst);
+            return Trap::Preempted;
+        }
+        sched::set_kicker(self.stub.kicker());
+        sched::in_guest(true);
+        self.stub.enter(&self.regs);
+        let mut patience = 0;
+        let (regs, trap) = loop {
+            let timeout =
+                if patience > 0 { Some(std::time::Duration::from_millis(200)) } else { sched::guest_time() };
+            match self.stub.wait(timeout, platform.sites()) {
+                Some(stopped) => break stopped,
+                None => {
+                    timer::expire();
+                    super::oom::look();
+                    let wanted = self.task.fiber.get().is_some_and(|f| f.is_interrupted());
+                    if sched::need_resched() || wanted {
+                        // A guest that has blocked the preemption signal, or is not yet ready for it.
+                        patience += 1;
+                        if patience > 50 {
+                            self.stub.stub().kill();
+                        }
+                        self.stub.kicker().kick();
+                    }
+                }
+            }
+        };
+        sched::in_guest(false);
+        self.task.in_guest.store(false, Ordering::SeqCst);
+        if trap != Trap::Dead {
+            self.regs = regs;
+        }
+        trap
+    }
+
+    fn syscall(&mut self) {
+        let nr = self.regs.rax;
+        let rip = self.regs.rip;
+        self.orig_rax = Some(nr);
+        self.task.in_syscall.store(nr as i32, Ordering::Relaxed);
+        let result = crate::syscall::dispatch(self, nr);
+        self.task.in_syscall.store(-1, Ordering::Relaxed);
+        if let Some(result) = result {
+            self.regs.rax = match result {
+                Ok(value) => value,
+                Err(e) => -i64::from(e.0) as u64,
+            };
+            self.regs.rcx = self.regs.rip;
+            self.regs.r11 = self.regs.rflags;
+        } else {
+            self.orig_rax = None;
+        }
+        if self.regs.rip == rip && self.exit.is_none() {
+            let mm = self.mm.clone();
+            let mut inner = mm.lock();
+            let _ = self.stub.patch(&mut inner.patches, rip, kernel().platform.sites());
+        }
+    }
+
+    /// A fault of the guest's: its own, or one of a patched call site.
+    fn fault(&mut self, host: HostSignal) {
+        if host.signo == libc::SIGILL {
+            let middle = self.mm.lock().patches.middle(self.regs.rip);
+            if let Some(behind) = middle {
+                self.regs.rip = behind;
+                return self.syscall();
+            }
+        }
+        self.orig_rax = None;
+        let info = SigInfo::fault(host.signo, host.code, host.addr);
+        super::deliver::force(self, info);
+        self.task.interrupt();
+    }
+
+    /// Signals, stops and ends, before the guest goes on.
+    fn before_guest(&mut self) -> ControlFlow<()> {
+        loop {
+            if self.exit.is_some() || self.task.die.load(Ordering::SeqCst) {
+                return ControlFlow::Break(());
+            }
+            if let Some(status) = self.task.process.exiting() {
+                self.exit = Some(status);
+                return ControlFlow::Break(());
+            }
+            let fiber = self.task.fiber.get().cloned();
+            let Some(fiber) = fiber else { return ControlFlow::Continue(()) };
+            if !fiber.is_interrupted() {
+                self.finish_syscall_without_signal();
+                return ControlFlow::Continue(());
+            }
+            fiber.set_interrupted(false);
+            if self.task.process.stopped.load(Ordering::SeqCst) != 0 {
+                self.stay_stopped();
+                fiber.set_interrupted(true);
+                continue;
+            }
+            if super::deliver::signals(self) {
+                fiber.set_interrupted(true);
+            }
+        }
+    }
+
+    fn stay_stopped(&self) {
+        let process = &self.task.process;
+        let how = crate::base::wait::How { uninterruptible: true, deadline: None };
+        let _ = process.signal_events.wait(how, || {
+            (process.stopped.load(Ordering::SeqCst) == 0 || process.exiting().is_some()).then_some(())
+        });
+    }
+
+    /// Restarts a call that was interrupted for nothing.
+    fn finish_syscall_without_signal(&mut self) {
+        if let Some(nr) = self.orig_rax.take() {
+            let error = Errno(-(self.regs.rax as i64) as i32);
+            match error {
+                Errno::ERESTARTSYS | Errno::ERESTARTNOINTR | Errno::ERESTARTNOHAND => {
+                    self.regs.rax = nr;
+                    self.regs.rip -= 2;
+                }
+                Errno::ERESTART_RESTARTBLOCK => {
+                    self.regs.rax = libc::SYS_restart_syscall as u64;
+                    self.regs.rip -= 2;
+                }
+                _ => {}
+            }
+        }
+        if let Some(mask) = self.saved_mask.take() {
+            self.task.blocked.store(mask, Ordering::SeqCst);
+            if self.task.has_deliverable() {
+                self.task.interrupt();
+            }
+        }
+    }
+
+    /// Sends a signal to its own thread.
+    pub fn signal_self(&self, info: SigInfo) {
+        send::to_task(&self.task, info);
+    }
+
+    /// Lets the stub answer what it can itself.
+    pub fn publish_answers(&self) {
+        if kernel().options.strace.is_some() {
+            return;
+        }
+        let creds = self.creds();
+        let parent = kernel().table.parent(self.task.process.pid);
+        let answers = [
+            (libc::SYS_getpid, self.task.process.pid as u64),
+            (libc::SYS_gettid, self.task.tid as u64),
+            (libc::SYS_getppid, parent as u64),
+            (libc::SYS_getuid, creds.uid.into()),
+            (libc::SYS_geteuid, creds.euid.into()),
+            (libc::SYS_getgid, creds.gid.into()),
+            (libc::SYS_getegid, creds.egid.into()),
+        ];
+        for (register, calls) in READ_AHEAD {
+            for nr in *calls {
+                self.stub.read_ahead(*nr as usize, *register);
+            }
+        }
+        for (n, (nr, value)) in answers.into_iter().enumerate() {
+            self.stub.answer(nr as usize, n as u8 + 1, Some(value));
+        }
+    }
+}
+
+/// Calls whose first (5) or second (4) argument points to something short that is always read.
+const READ_AHEAD: &[(u8, &[i64])] = &[
+    (
+        5,
+        &[
+            libc::SYS_open,
+            libc::SYS_stat,
+            libc::SYS_lstat,
+            libc::SYS_access,
+            libc::SYS_execve,
+            libc::SYS_readlink,
+            libc::SYS_unlink,
+            libc::SYS_rmdir,
+            libc::SYS_mkdir,
+            libc::SYS_chdir,
+            libc::SYS_chmod,
+            libc::SYS_rename,
+            libc::SYS_statfs,
+            libc::SYS_poll,
+            libc::SYS_nanosleep,
+        ],
+    ),
+    (
+        4,
+        &[
+            libc::SYS_openat,
+            libc::SYS_newfstatat,
+            libc::SYS_faccessat,
+            libc::SYS_faccessat2,
+            libc::SYS_readlinkat,
+            libc::SYS_unlinkat,
+            libc::SYS_mkdirat,
+            libc::SYS_statx,
+            libc::SYS_write,
+            libc::SYS_pwrite64,
+            libc::SYS_writev,
+            libc::SYS_rt_sigaction,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_fchownat,
+            libc::SYS_fchmodat,
+            libc::SYS_utimensat,
+        ],
+    ),
+];
+
+/// The answer slot of getppid, which changes when the parent ends.
+pub const PPID_SLOT: u8 = 3;

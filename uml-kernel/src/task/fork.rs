@@ -1,0 +1,220 @@
+//! New tasks: fork, vfork, clone, clone3.
+
+use super::ctx::Ctx;
+use super::process::{FsContext, Process, Task};
+use super::{Pid, kernel, table};
+use crate::base::fiber::Fiber;
+use crate::base::wait::{How, WaitQueue};
+use crate::base::{Errno, Mutex, Rank, Result, sched};
+use crate::platform::x86_64::layout::TASK_SIZE;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Arguments of clone3(2), and of the older calls in its form.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CloneArgs {
+    /// `CLONE_` flags.
+    pub flags: u64,
+    /// Where to store a pidfd.
+    pub pidfd: u64,
+    /// CLONE_CHILD_SETTID, CLONE_CHILD_CLEARTID.
+    pub child_tid: u64,
+    /// CLONE_PARENT_SETTID.
+    pub parent_tid: u64,
+    /// Signal for the parent at the end.
+    pub exit_signal: u64,
+    /// The child's stack pointer, 0 for the parent's.
+    pub stack: u64,
+    /// CLONE_SETTLS.
+    pub tls: u64,
+}
+
+/// Says when a vfork child has left its parent's memory.
+#[derive(Debug, Default)]
+pub struct VforkDone {
+    done: AtomicBool,
+    queue: WaitQueue,
+}
+
+impl VforkDone {
+    /// It has.
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.queue.wake_all();
+    }
+}
+
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP;
+
+fn check(args: &CloneArgs) -> Result<()> {
+    let has = |f: i32| args.flags & f as u64 != 0;
+    if has(libc::CLONE_THREAD) && !has(libc::CLONE_SIGHAND)
+        || has(libc::CLONE_SIGHAND) && !has(libc::CLONE_VM)
+        || has(libc::CLONE_NEWNS) && has(libc::CLONE_FS)
+        || has(libc::CLONE_PIDFD) && has(libc::CLONE_DETACHED)
+        || args.exit_signal > 64
+    {
+        return Err(Errno::EINVAL);
+    }
+    if has(NAMESPACES & !libc::CLONE_NEWNS) {
+        // Namespaces other than of mounts come with the issue that needs them.
+        return Err(Errno::EINVAL);
+    }
+    if args.stack >= TASK_SIZE || (has(libc::CLONE_SETTLS) && args.tls >= TASK_SIZE) {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
+/// Makes a task; its number.
+pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
+    check(args)?;
+    let has = |f: i32| args.flags & f as u64 != 0;
+    let thread = has(libc::CLONE_THREAD);
+    let creds = ctx.creds();
+    if has(libc::CLONE_NEWNS) {
+        creds.need(crate::fs::Cap::SysAdmin)?;
+    }
+    if !thread {
+        let limit = ctx.task.process.limit(libc::RLIMIT_NPROC);
+        let privileged =
+            creds.has(crate::fs::Cap::SysResource) || creds.has(crate::fs::Cap::SysAdmin) || creds.uid == 0;
+        let table = kernel().table.lock();
+        let own = table
+            .processes
+            .values()
+            .filter(|e| e.uid == creds.uid)
+            .map(|e| e.threads.len() as u64)
+            .sum::<u64>();
+        if own >= limit && !privileged {
+            return Err(Errno::EAGAIN);
+        }
+        if table.tasks.len() >= table::PID_MAX as usize / 2 {
+            return Err(Errno::EAGAIN);
+        }
+    }
+    let tid = kernel().table.lock().new_pid()?;
+    let files = if has(libc::CLONE_FILES) { ctx.files.clone() } else { ctx.files.copy() };
+    let fs = if has(libc::CLONE_FS) {
+        ctx.fs.clone()
+    } else {
+        let inner = ctx.fs.inner.lock().clone();
+        Arc::new(FsContext { inner: Mutex::new(Rank::Files, inner) })
+    };
+    let mut regs = ctx.regs;
+    regs.rax = 0;
+    regs.rcx = regs.rip;
+    regs.r11 = regs.rflags;
+    if args.stack != 0 {
+        regs.rsp = args.stack;
+    }
+    let fs_base = if has(libc::CLONE_SETTLS) { args.tls } else { ctx.fs_base };
+    // The stub comes last of what can fail. The child exists on the host from here on, stopped.
+    let (mut stub, mm) = if has(libc::CLONE_VM) {
+        (ctx.stub.spawn(&regs, fs_base, &kernel().platform)?, ctx.mm.clone())
+    } else {
+        ctx.stub.flush()?;
+        let stub = kernel().platform.fork(&mut ctx.stub)?;
+        let mm = ctx.mm.forked(stub.stub().clone());
+        (stub, mm)
+    };
+    if !has(libc::CLONE_VM) && fs_base != ctx.fs_base {
+        stub.order(crate::platform::Op::set_fs(fs_base))?;
+    }
+    let process = if thread { ctx.task.process.clone() } else { new_process(ctx, tid, args) };
+    let mut inner = ctx.task.inner.lock().clone();
+    inner.files = Some(files.clone());
+    inner.fs = Some(fs.clone());
+    inner.mm = Some(mm.clone());
+    inner.clear_child_tid = if has(libc::CLONE_CHILD_CLEARTID) { args.child_tid } else { 0 };
+    inner.robust_list = 0;
+    if has(libc::CLONE_VM) && !has(libc::CLONE_VFORK) {
+        inner.altstack = (0, 0, 2);
+    }
+    let task = Task::new(tid, process, ctx.task.blocked(), inner);
+    *task.kicker.lock() = Some(stub.kicker());
+    if has(libc::CLONE_PARENT_SETTID) {
+        let _ = ctx.memory().put_u32(args.parent_tid, tid as u32);
+    }
+    if has(libc::CLONE_CHILD_SETTID) {
+        let _ = mm.memory().put_u32(args.child_tid, tid as u32);
+    }
+    let vfork = has(libc::CLONE_VFORK).then(|| Arc::new(VforkDone::default()));
+    {
+        let mut table = kernel().table.lock();
+        if thread {
+            table.add_thread(&task);
+        } else {
+            let own = table.processes.get(&ctx.task.process.pid).map(|e| (e.parent, e.pgid, e.sid));
+            let (grandparent, pgid, sid) = own.unwrap_or((1, tid, tid));
+            let parent = if has(libc::CLONE_PARENT) { grandparent } else { ctx.task.process.pid };
+            table.add_process(&task, parent, pgid, sid);
+        }
+    }
+    let child = Ctx {
+        task: task.clone(),
+        stub,
+        regs,
+        mm,
+        files,
+        fs,
+        orig_rax: None,
+        saved_mask: None,
+        restart: None,
+        exit: None,
+        fs_base,
+        gs_base: ctx.gs_base,
+        vfork: vfork.clone(),
+    };
+    child.publish_answers();
+    start(child)?;
+    if let Some(done) = vfork {
+        let how = How { uninterruptible: true, deadline: None };
+        let process = ctx.task.process.clone();
+        let _ = done
+            .queue
+            .wait(how, || (done.done.load(Ordering::SeqCst) || process.exiting().is_some()).then_some(()));
+    }
+    Ok(tid as u64)
+}
+
+/// Lets a task run.
+pub fn start(ctx: Ctx) -> Result<()> {
+    let task = ctx.task.clone();
+    let fiber = Fiber::new(move || ctx.run())?;
+    *fiber.owner.write() = Some(task.clone());
+    let _ = task.fiber.set(fiber.clone());
+    // A group exit or stop may have been decided before there was a fiber to interrupt.
+    fiber.set_interrupted(true);
+    sched::enqueue(fiber);
+    Ok(())
+}
+
+fn new_process(ctx: &Ctx, pid: Pid, args: &CloneArgs) -> Arc<Process> {
+    let parent = &ctx.task.process;
+    let actions = parent.actions.lock().clone();
+    let actions = if args.flags & libc::CLONE_SIGHAND as u64 != 0 {
+        actions
+    } else {
+        const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+        let mut copy = *actions.lock();
+        if args.flags & CLEAR_SIGHAND != 0 {
+            for action in copy.iter_mut().filter(|a| a.handler > 1) {
+                *action = super::signal::Action::default();
+            }
+        }
+        Arc::new(Mutex::new(Rank::Leaf, copy))
+    };
+    let limits = *parent.limits.lock();
+    let process = Process::new(pid, actions, limits, args.exit_signal as i32);
+    process.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+    process
+}

@@ -1,0 +1,96 @@
+//! Tasks: processes, threads, signals, scheduling of them, waiting for them.
+
+pub mod ctx;
+pub mod deliver;
+mod elf;
+pub mod exec;
+pub mod exit;
+pub mod fork;
+pub mod futex;
+pub mod oom;
+pub mod pidfd;
+pub mod process;
+pub mod procfs;
+pub mod send;
+pub mod signal;
+pub mod table;
+pub mod timers;
+pub mod vdso;
+
+use crate::base::{Mutex, Rank};
+use crate::mm::Usage;
+use crate::platform::Platform;
+use parking_lot::Condvar;
+use std::sync::{Arc, OnceLock};
+
+pub use ctx::Ctx;
+pub use process::{FsContext, FsInner, Pid, Process, Task};
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Trace system calls: all, or those of a family.
+    pub strace: Option<String>,
+    /// The kernel's own command line, for /proc/cmdline.
+    pub cmdline: String,
+}
+
+/// The kernel: what there is one of.
+#[derive(Debug)]
+pub struct Kernel {
+    /// How guest code runs.
+    pub platform: Arc<Platform>,
+    /// Memory in use.
+    pub usage: Usage,
+    /// Processes.
+    pub table: table::Table,
+    /// Host name and domain name.
+    pub names: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// What the command line says.
+    pub options: Options,
+    /// The process whose end is the guest's.
+    pub first: OnceLock<Pid>,
+    /// Its wait status, once it has ended.
+    pub ended: parking_lot::Mutex<Option<i32>>,
+    /// Told then.
+    pub ended_cond: Condvar,
+    /// The vDSO's object.
+    pub vdso: Option<Arc<std::os::fd::OwnedFd>>,
+}
+
+static KERNEL: OnceLock<Kernel> = OnceLock::new();
+
+impl Kernel {
+    /// Makes the kernel; once.
+    pub fn start(platform: Arc<Platform>, options: Options) -> &'static Kernel {
+        let vdso = vdso::file(&platform, crate::platform::x86_64::layout::HOST_VDSO).ok();
+        KERNEL.get_or_init(|| Kernel {
+            platform,
+            vdso,
+            usage: Usage::new(),
+            table: table::Table::default(),
+            names: Mutex::new(Rank::Leaf, (b"uml".to_vec(), b"(none)".to_vec())),
+            options,
+            first: OnceLock::new(),
+            ended: parking_lot::Mutex::new(None),
+            ended_cond: Condvar::new(),
+        })
+    }
+}
+
+/// The kernel.
+///
+/// # Panics
+/// Before it is started.
+pub fn kernel() -> &'static Kernel {
+    match KERNEL.get() {
+        Some(kernel) => kernel,
+        None => panic!("the kernel is not started"),
+    }
+}
+
+/// The task that runs on this vCPU: for file systems that answer by who asks.
+pub fn current() -> Option<Arc<Task>> {
+    let owner = crate::base::fiber::current()?.owner.read().clone()?;
+    owner.downcast::<Task>().ok()
+}

@@ -1,0 +1,136 @@
+//! Sending signals (kill(2), and everything in the kernel that sends one).
+
+use super::kernel;
+use super::process::{NOT_EXITING, Pid, Process, Task};
+use super::signal::{STOPS, SigInfo, bit};
+use crate::base::wait::Events;
+use crate::base::{Errno, Result};
+use crate::fs::{Cap, Creds};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Sends a signal to a process: any thread that does not block it may take it.
+pub fn to_process(process: &Arc<Process>, info: SigInfo) {
+    send(process, None, info);
+}
+
+/// Sends a signal to one thread.
+pub fn to_task(task: &Arc<Task>, info: SigInfo) {
+    send(&task.process.clone(), Some(task), info);
+}
+
+fn send(process: &Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) {
+    let signo = info.signo;
+    if signo == 0 {
+        return;
+    }
+    let threads = kernel().table.threads(process.pid);
+    if bit(signo) & STOPS != 0 {
+        discard(process, &threads, bit(libc::SIGCONT));
+    }
+    if signo == libc::SIGCONT || signo == libc::SIGKILL {
+        discard(process, &threads, STOPS);
+        continue_(process, signo == libc::SIGCONT);
+    }
+    if signo == libc::SIGKILL {
+        let _ = process.group_exit.compare_exchange(NOT_EXITING, signo, Ordering::SeqCst, Ordering::SeqCst);
+        for task in &threads {
+            task.interrupt();
+        }
+        process.signal_events.wake_all();
+        return;
+    }
+    let blocked_or_waited = |t: &Arc<Task>| {
+        t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
+    };
+    let ignored = process.action(signo).ignores(signo);
+    // An ignored signal is dropped, unless somebody may want it later.
+    let wanted = match only {
+        Some(task) => blocked_or_waited(task),
+        None => threads.iter().any(blocked_or_waited),
+    };
+    if ignored && !wanted {
+        return;
+    }
+    match only {
+        Some(task) => {
+            task.queue(info);
+            if !task.blocked() & bit(signo) != 0 || task.waited_for.load(Ordering::SeqCst) & bit(signo) != 0 {
+                task.interrupt();
+            }
+        }
+        None => {
+            process.shared.lock().push(info);
+            let takes = |t: &&Arc<Task>| {
+                t.blocked() & bit(signo) == 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
+            };
+            // The first thread, if it can, as Linux does; else whoever can.
+            let first = threads.iter().find(|t| t.tid == process.pid).filter(takes);
+            if let Some(task) = first.or_else(|| threads.iter().find(takes)) {
+                task.interrupt();
+            }
+        }
+    }
+    process.signal_events.wake(Events::READ);
+}
+
+fn discard(process: &Process, threads: &[Arc<Task>], set: u64) {
+    process.shared.lock().discard(set);
+    for task in threads {
+        task.pending.lock().discard(set);
+    }
+}
+
+/// Lets a stopped process go on.
+fn continue_(process: &Arc<Process>, tell: bool) {
+    if process.stopped.swap(0, Ordering::SeqCst) == 0 {
+        return;
+    }
+    process.signal_events.wake_all();
+    if tell {
+        tell_parent(process, libc::CLD_CONTINUED, libc::SIGCONT, 0xffff);
+    }
+}
+
+/// Tells a parent that its child has stopped or goes on.
+pub fn tell_parent(process: &Arc<Process>, code: i32, status: i32, news: i32) {
+    let mut table = kernel().table.lock();
+    let Some(entry) = table.processes.get_mut(&process.pid) else { return };
+    entry.news = Some(news);
+    let (parent, uid) = (entry.parent, entry.uid);
+    let parent = table.processes.get(&parent).map(|e| e.process.clone());
+    drop(table);
+    let Some(parent) = parent else { return };
+    if parent.action(libc::SIGCHLD).flags & libc::SA_NOCLDSTOP as u64 == 0 {
+        to_process(&parent, SigInfo::child(code, process.pid, uid, status, (0, 0)));
+    }
+    parent.child_events.wake_all();
+}
+
+/// Sends to every process of a group; ESRCH if there is none.
+pub fn to_group(pgid: Pid, info: SigInfo) -> Result<()> {
+    let group = kernel().table.group(pgid);
+    if group.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    for process in group {
+        to_process(&process, info);
+    }
+    Ok(())
+}
+
+/// EPERM unless `creds` may signal a task (kill(2)).
+pub fn check(creds: &Creds, session: Pid, target: &Task, signo: i32) -> Result<()> {
+    let theirs = target.creds();
+    let own = [creds.euid, creds.uid];
+    if creds.has(Cap::Kill) || own.contains(&theirs.uid) || own.contains(&theirs.suid) {
+        return Ok(());
+    }
+    if signo == libc::SIGCONT {
+        let other = kernel().table.group_and_session(target.process.pid);
+        if other.is_some_and(|(_, sid)| sid == session) {
+            return Ok(());
+        }
+    }
+    Err(Errno::EPERM)
+}
