@@ -71,7 +71,7 @@ impl DevKmsg {
 fn format_record(r: &log::Record) -> Vec<u8> {
     let mut out = format!("{},{},{},-;", r.priority, r.seq, r.time / 1000).into_bytes();
     for byte in r.text.bytes() {
-        if byte < b' ' || byte >= 127 || byte == b'\\' {
+        if !(b' '..127).contains(&byte) || byte == b'\\' {
             out.extend(format!("\\x{byte:02x}").bytes());
         } else {
             out.push(byte);

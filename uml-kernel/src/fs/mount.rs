@@ -1,6 +1,7 @@
 //! Mounts, and the namespace that holds them.
 
 use super::{Dentry, FileSystem, Inode};
+use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -182,6 +183,8 @@ impl Path {
 pub struct Namespace {
     root: Path,
     table: Mutex<Table>,
+    changes: AtomicU64,
+    watchers: WaitQueue,
 }
 
 #[derive(Debug, Default)]
@@ -196,7 +199,12 @@ impl Namespace {
     pub fn new(mount: Arc<Mount>) -> Arc<Namespace> {
         let root = Path { dentry: mount.root().clone(), mount: mount.clone() };
         let table = Table { on: HashMap::new(), all: vec![mount] };
-        Arc::new(Namespace { root, table: Mutex::new(Rank::Dentry, table) })
+        Arc::new(Namespace {
+            root,
+            table: Mutex::new(Rank::Dentry, table),
+            changes: AtomicU64::new(0),
+            watchers: WaitQueue::new(),
+        })
     }
 
     /// The root of all.
@@ -217,6 +225,23 @@ impl Namespace {
         let mut table = self.table.lock();
         table.on.entry(key).or_default().push(mount.clone());
         table.all.push(mount);
+        drop(table);
+        self.changed();
+    }
+
+    /// How often the mounts have changed.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Woken with `PRI` at each change: pollers of /proc/PID/mountinfo wait on it.
+    pub fn watchers(&self) -> &WaitQueue {
+        &self.watchers
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.watchers.wake(Events::PRI | Events::ERR);
     }
 
     /// Takes a mount away; EBUSY while others lie on it, EINVAL for the root.
@@ -235,6 +260,8 @@ impl Namespace {
         }
         table.all.retain(|m| !Arc::ptr_eq(m, mount));
         at.dentry.mounts.fetch_sub(1, Ordering::Relaxed);
+        drop(table);
+        self.changed();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ mod block;
 mod cpu;
 
 use super::proc::System;
-use super::pseudo::{Fixed, Pseudo, Stored, Text};
+use super::pseudo::{Content, Fixed, Pseudo, Stored, Text};
 use std::sync::Arc;
 
 /// SYSFS_MAGIC (linux/magic.h).
@@ -32,14 +32,7 @@ fn line(value: &str) -> Arc<String> {
 }
 
 /// A value that can be written, to no effect.
-fn accepted(
-    value: &'static str,
-) -> Arc<
-    Stored<
-        impl Fn() -> super::super::base::Result<Vec<u8>>,
-        impl Fn(&[u8]) -> super::super::base::Result<()>,
-    >,
-> {
+fn accepted(value: &'static str) -> Arc<dyn Content> {
     Arc::new(Stored(move || Ok(format!("{value}\n").into_bytes()), |_: &[u8]| Ok(())))
 }
 

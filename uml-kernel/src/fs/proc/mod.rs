@@ -38,10 +38,7 @@ pub fn new(system: Arc<dyn System>, sysctls: Arc<Sysctls>) -> Arc<Pseudo> {
 
 impl Context {
     /// A file that a function makes of what the system tells.
-    fn text(
-        self: &Arc<Context>,
-        make: fn(&dyn System) -> String,
-    ) -> Arc<Text<impl Fn() -> Result<Vec<u8>> + use<>>> {
+    fn text(self: &Arc<Context>, make: system::Make) -> Arc<Text<impl Fn() -> Result<Vec<u8>> + use<>>> {
         let context = self.clone();
         Arc::new(Text(move || Ok(make(&*context.system).into_bytes())))
     }
@@ -71,4 +68,4 @@ fn word(from: &[u8]) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

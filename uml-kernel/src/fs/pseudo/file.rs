@@ -58,21 +58,21 @@ where
 
 /// An open file with made content. A read at the start makes it anew, reads further on go on in what was made then: so one pass over
 /// the file is consistent, and programs that keep it open and rewind (top, systemd) see the present. Linux's seq_file does the same.
-pub(super) struct Made {
+pub struct Made {
     content: Arc<dyn Content>,
     made: Mutex<Option<Arc<[u8]>>>,
 }
 
 impl Made {
-    pub(super) fn new(content: Arc<dyn Content>) -> Arc<Made> {
+    /// Not made yet.
+    pub fn new(content: Arc<dyn Content>) -> Arc<Made> {
         Arc::new(Made { content, made: Mutex::new(Rank::Buffer, None) })
     }
 
     fn bytes(&self, at: u64) -> Result<Arc<[u8]>> {
-        if at > 0 {
-            if let Some(made) = self.made.lock().clone() {
-                return Ok(made);
-            }
+        let before = self.made.lock().clone();
+        if let Some(made) = before.filter(|_| at > 0) {
+            return Ok(made);
         }
         // Made without the lock: whoever makes it asks tasks, whose locks come first.
         let fresh: Arc<[u8]> = self.content.read()?.into();

@@ -7,7 +7,7 @@ mod file;
 mod inode;
 
 pub use dir::{Dir, Entry, Fixed, next_ino};
-pub use file::{Content, Stored, Text};
+pub use file::{Content, Made, Stored, Text};
 pub use inode::{Pseudo, PseudoInode};
 
 use super::{Path, kind};

@@ -50,7 +50,7 @@ impl Ask {
 
     /// Number of a node: bits 24 and up are the id, bit 23 tells threads apart, `class` and `n` the rest.
     fn ino(&self, class: Class, n: u64) -> u64 {
-        PidDir::ino(self.process.pid(), self.thread) | (class as u64) << 20 | n & 0xf_ffff
+        PidDir::base(self.process.pid(), self.thread) | (class as u64) << 20 | n & 0xf_ffff
     }
 
     fn owner(&self) -> (u32, u32) {
@@ -81,6 +81,8 @@ enum Kind {
     Link(fn(&dyn Process) -> Option<Path>),
     Dir(fn(&Ask) -> Arc<dyn Dir>),
     Mem,
+    /// A list of mounts, which can be polled for changes.
+    Mounts(Read),
 }
 
 use Kind::{Private, Stored};
@@ -122,8 +124,8 @@ const ENTRIES: &[(&str, u32, Where, Kind)] = &[
     ("cwd", 0o777, Both, Kind::Link(|p| p.cwd())),
     ("root", 0o777, Both, Kind::Link(|p| p.root())),
     ("exe", 0o777, Both, Kind::Link(|p| p.exe())),
-    ("mounts", 0o444, Both, Kind::Text(mounts::mounts)),
-    ("mountinfo", 0o444, Both, Kind::Text(mounts::mountinfo)),
+    ("mounts", 0o444, Both, Kind::Mounts(mounts::mounts)),
+    ("mountinfo", 0o444, Both, Kind::Mounts(mounts::mountinfo)),
     ("mountstats", 0o400, Where::Process, Kind::Text(mounts::mountstats)),
     ("clear_refs", 0o200, Both, Stored(|_| Err(Errno::EINVAL), write::clear_refs)),
     ("smaps", 0o444, Both, Private(maps::smaps)),
@@ -161,9 +163,13 @@ impl PidDir {
         Node::dir(ino, 0o555, Arc::new(PidDir(ask))).owned(owner).passing()
     }
 
-    /// Its inode number.
+    /// Its inode number: the last of those that its files could have.
     pub(super) fn ino(pid: i32, thread: bool) -> u64 {
-        (pid as u64) << 24 | u64::from(thread) << 23 | 0xf_0000
+        PidDir::base(pid, thread) | 0xf_ffff
+    }
+
+    fn base(pid: i32, thread: bool) -> u64 {
+        (pid as u64) << 24 | u64::from(thread) << 23
     }
 }
 
@@ -212,6 +218,7 @@ fn node(ask: &Ask, n: usize) -> Node {
         Stored(read, write) => {
             file(Arc::new(PidFile { ask: ask.clone(), read: *read, write: Some(*write), private: false }))
         }
+        Kind::Mounts(read) => file(Arc::new(mounts::MountsFile { ask: ask.clone(), read: *read })),
         Kind::Mem => file(Arc::new(mem::Mem(ask.clone()))),
         Kind::Link(find) => Node::link(ino, Arc::new(PathLink { ask: ask.clone(), find: *find })),
         Kind::Dir(make) => {

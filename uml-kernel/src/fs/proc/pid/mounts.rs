@@ -1,9 +1,13 @@
 //! /proc/PID/mounts, mountinfo, mountstats (proc_pid_mounts(5), proc_pid_mountinfo(5); fs/proc_namespace.c).
 
 use super::Ask;
+use crate::base::wait::Events;
 use crate::base::{Errno, Result};
-use crate::fs::{Mount, MountFlags, Path, major, minor};
+use crate::fs::pseudo::{Content, Made};
+use crate::fs::{File, FileOps, Mount, MountFlags, Namespace, OpenFlags, Path, PollTable, major, minor};
+use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What could be taken for the end of a field, as three octal digits.
 fn escape(text: &[u8]) -> Vec<u8> {
@@ -103,4 +107,47 @@ pub(super) fn mountstats(ask: &Ask) -> Result<Vec<u8>> {
         out.extend(format!(" with fstype {}\n", mount.fs().name()).bytes());
     }
     Ok(out)
+}
+
+/// `mounts` or `mountinfo`.
+pub(super) struct MountsFile {
+    pub(super) ask: Ask,
+    pub(super) read: super::Read,
+}
+
+impl Content for MountsFile {
+    fn read(&self) -> Result<Vec<u8>> {
+        self.ask.alive()?;
+        (self.read)(&self.ask)
+    }
+    fn ops(self: Arc<Self>, _: OpenFlags) -> Option<Result<Arc<dyn FileOps>>> {
+        // Without a namespace, of a zombie, it cannot be opened.
+        let Some(ns) = self.ask.process.namespace() else { return Some(Err(Errno::EINVAL)) };
+        let seen = AtomicU64::new(ns.changes());
+        Some(Ok(Arc::new(Watched { text: Made::new(self), ns, seen })))
+    }
+}
+
+/// An open list of mounts. poll(2) tells of a change by POLLERR and POLLPRI, once for each (`mounts_poll`); systemd and libmount rest on it.
+struct Watched {
+    text: Arc<Made>,
+    ns: Arc<Namespace>,
+    seen: AtomicU64,
+}
+
+impl FileOps for Watched {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn read(&self, file: &File, into: &mut [u8], at: u64) -> Result<usize> {
+        self.text.read(file, into, at)
+    }
+    fn poll(&self, _: &File, table: Option<&mut dyn PollTable>) -> Events {
+        if let Some(table) = table {
+            table.add(self.ns.watchers());
+        }
+        let now = self.ns.changes();
+        let news = self.seen.swap(now, Ordering::AcqRel) != now;
+        if news { Events::READ | Events::PRI | Events::ERR } else { Events::READ }
+    }
 }

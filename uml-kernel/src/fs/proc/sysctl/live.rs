@@ -33,8 +33,8 @@ const READ_ONLY: &[(&str, Read)] = &[
 ];
 
 const WRITABLE: &[(&str, u32, Read, Write)] = &[
-    ("kernel/domainname", 0o644, |s| s.uts().domainname, |s, v| Ok(s.set_domainname(uts(s, v)?))),
-    ("kernel/hostname", 0o644, |s| s.uts().nodename, |s, v| Ok(s.set_hostname(uts(s, v)?))),
+    ("kernel/domainname", 0o644, |s| s.uts().domainname, |s, v| uts(s, v).map(|v| s.set_domainname(v))),
+    ("kernel/hostname", 0o644, |s| s.uts().nodename, |s, v| uts(s, v).map(|v| s.set_hostname(v))),
     ("kernel/ns_last_pid", 0o666, |s| s.load().last_pid.to_string().into(), |_, _| Err(Errno::EPERM)),
     (
         "kernel/pid_max",

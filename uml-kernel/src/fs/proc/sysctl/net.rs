@@ -233,4 +233,12 @@ pub(super) const ENTRIES: &[Entry] = &[
     int("net/ipv6/route/mtu_expires", "600"),
     int("net/ipv6/route/skip_notify_on_dev_down", "0"),
     int("net/unix/max_dgram_qlen", "10"),
+    int("net/ipv4/neigh/default/gc_interval", "30"),
+    int("net/ipv4/neigh/default/gc_thresh1", "128"),
+    int("net/ipv4/neigh/default/gc_thresh2", "512"),
+    int("net/ipv4/neigh/default/gc_thresh3", "1024"),
+    int("net/ipv6/neigh/default/gc_interval", "30"),
+    int("net/ipv6/neigh/default/gc_thresh1", "128"),
+    int("net/ipv6/neigh/default/gc_thresh2", "512"),
+    int("net/ipv6/neigh/default/gc_thresh3", "1024"),
 ];

@@ -9,8 +9,11 @@ mod stat;
 
 use super::source::{IpcTable, System};
 
+/// Makes the text of a file.
+pub(super) type Make = fn(&dyn System) -> String;
+
 /// Name, mode, and what makes the text.
-pub(super) const FILES: &[(&str, u32, fn(&dyn System) -> String)] = &[
+pub(super) const FILES: &[(&str, u32, Make)] = &[
     ("buddyinfo", 0o444, memory::buddyinfo),
     ("cgroups", 0o444, |_| "#subsys_name\thierarchy\tnum_cgroups\tenabled\n".into()),
     ("cmdline", 0o444, |s| format!("{}\n", s.command_line())),

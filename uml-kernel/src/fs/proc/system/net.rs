@@ -4,7 +4,7 @@ use crate::fs::proc::source::{NetTable, System};
 use std::fmt::Write as _;
 
 /// Name and what makes the text; all are readable by everyone.
-pub(in crate::fs::proc) const FILES: &[(&str, fn(&dyn System) -> String)] = &[
+pub(in crate::fs::proc) const FILES: &[(&str, super::Make)] = &[
     ("arp", |s| table(s, NetTable::Arp)),
     ("dev", dev),
     ("if_inet6", |s| table(s, NetTable::IfInet6)),
@@ -39,7 +39,7 @@ fn head(which: NetTable) -> String {
         NetTable::Arp => {
             "IP address       HW type     Flags       HW address            Mask     Device".into()
         }
-        NetTable::IfInet6 => return String::new(),
+        NetTable::IfInet6 => String::new(),
         NetTable::Netlink => {
             "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode".into()
         }
