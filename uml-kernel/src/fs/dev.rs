@@ -64,6 +64,9 @@ impl FileOps for Memory {
     fn as_any(&self) -> &dyn Any {
         self
     }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
         if *self == Memory::Null {
             return Ok(0);
@@ -101,6 +104,9 @@ const RNDRESEEDCRNG: u32 = 0x5207;
 impl FileOps for Random {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+    fn stays_at_zero(&self) -> bool {
+        true
     }
     fn read(&self, _: &File, into: &mut [u8], _: u64) -> Result<usize> {
         random_bytes(into);

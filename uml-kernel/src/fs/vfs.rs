@@ -412,6 +412,9 @@ pub fn set_times(creds: &Creds, path: &Path, atime: SetTime, mtime: SetTime) -> 
 pub fn check_xattr(creds: &Creds, inode: &Arc<dyn Inode>, name: &[u8], write: bool) -> Result<()> {
     let attr: Attr = inode.attr()?;
     let want = if write { MAY_WRITE } else { MAY_READ };
+    if name == b"user." || name == b"trusted." || name == b"security." {
+        return Err(Errno::EINVAL);
+    }
     if name.starts_with(b"user.") {
         if !matches!(attr.kind(), kind::REG | kind::DIR) {
             return Err(if write { Errno::EPERM } else { Errno::ENODATA });

@@ -145,10 +145,10 @@ impl Mm {
 
     /// mmap(2): finds the place, orders the host call, keeps the books. Returns the address.
     pub fn map(&self, thread: &mut StubThread, request: MapRequest, usage: &Usage) -> Result<u64> {
-        let len = page_up(request.len).filter(|l| *l > 0 && *l <= TASK_SIZE).ok_or(Errno::ENOMEM)?;
         if request.len == 0 {
             return Err(Errno::EINVAL);
         }
+        let len = page_up(request.len).filter(|l| *l <= TASK_SIZE).ok_or(Errno::ENOMEM)?;
         let mut inner = self.inner.lock();
         let addr = inner.place(&request, len)?;
         let shared = request.flags & libc::MAP_TYPE != libc::MAP_PRIVATE;
@@ -443,7 +443,7 @@ pub fn next_id() -> u64 {
 }
 
 fn range(addr: u64, len: u64) -> Result<u64> {
-    let end = range_or_none(addr, len)?;
+    let end = range_or_none(addr, len).map_err(|_| Errno::EINVAL)?;
     if end == addr { Err(Errno::EINVAL) } else { Ok(end) }
 }
 

@@ -522,6 +522,8 @@ impl StubThread {
         to.set_u32(W_READY, 0);
         to.set_u32(W_NOPS, 0);
         to.set_u32(W_SAVE_EXTENDED, 0);
+        // The first thread of a process never leaves it, whatever becomes of its task.
+        to.set_u32(W_ALIVE, 1);
         if let Stopped::Frame(uc) = self.stopped {
             frame::copy(&self.window, to, uc);
         }

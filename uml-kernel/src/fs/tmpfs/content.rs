@@ -114,15 +114,13 @@ pub struct Opened(pub(super) Arc<Node>);
 impl Opened {
     fn change<T>(&self, f: impl FnOnce(&mut Content) -> Result<T>) -> Result<T> {
         self.0.with_content(|content, attr| {
-            let before = content.held();
             let result = f(content);
-            let after = content.held();
             if result.is_ok() {
                 attr.mtime = time::real();
                 attr.ctime = attr.mtime;
-                attr.mode &= !0o4000;
+                attr.mode = super::node::without_setid(attr.mode);
             }
-            (result, before, after)
+            result
         })
     }
 }

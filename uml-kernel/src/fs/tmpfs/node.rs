@@ -26,6 +26,8 @@ struct Inner {
     attr: Attr,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     body: Body,
+    /// Bytes that the file system counts for it. Stores through mappings show only when it is looked at next.
+    charged: u64,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,11 @@ impl Dir {
     }
 }
 
+/// A mode without what a write by another takes away: set-user-ID, and set-group-ID of what the group may execute.
+pub(super) fn without_setid(mode: u32) -> u32 {
+    mode & !if mode & 0o2010 == 0o2010 { 0o6000 } else { 0o4000 }
+}
+
 impl Node {
     /// A new inode with one link.
     pub(super) fn new(fs: &Arc<TmpFs>, new: &NewNode<'_>) -> Arc<Node> {
@@ -88,7 +95,7 @@ impl Node {
             btime: now,
             ..Attr::default()
         };
-        let inner = Inner { attr, xattrs: BTreeMap::new(), body };
+        let inner = Inner { attr, xattrs: BTreeMap::new(), body, charged: 0 };
         Arc::new_cyclic(|me| Node {
             fs: fs.clone(),
             me: me.clone(),
@@ -116,24 +123,23 @@ impl Node {
         }
     }
 
-    /// Changes content; `f` says how many bytes it took before and takes now.
-    pub(super) fn with_content<T>(
-        &self,
-        f: impl FnOnce(&mut Content, &mut Attr) -> (Result<T>, u64, u64),
-    ) -> Result<T> {
+    /// Changes content, and counts what it takes then.
+    pub(super) fn with_content<T>(&self, f: impl FnOnce(&mut Content, &mut Attr) -> Result<T>) -> Result<T> {
         let mut inner = self.inner.lock();
-        let Inner { attr, body, .. } = &mut *inner;
+        let Inner { attr, body, charged, .. } = &mut *inner;
         let Body::File(content) = body else { return Err(Errno::EINVAL) };
         // Full is full; a file that grows beyond is cut back by nobody, but no further write begins.
         if self.fs.used.load(Ordering::Relaxed) >= self.fs.limit {
             return Err(Errno::ENOSPC);
         }
-        let (result, before, after) = f(content, attr);
-        if after > before {
-            let _ = self.fs.grow(after - before);
+        let result = f(content, attr);
+        let held = content.held();
+        if held > *charged {
+            self.fs.grow(held - *charged);
         } else {
-            self.fs.shrink(before - after);
+            self.fs.shrink(*charged - held);
         }
+        *charged = held;
         result
     }
 
@@ -197,9 +203,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Body::File(content) = &self.inner.lock().body {
-            self.fs.shrink(content.held());
-        }
+        self.fs.shrink(self.inner.lock().charged);
     }
 }
 
@@ -225,11 +229,9 @@ impl Inode for Node {
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
         if let Some(size) = change.size {
             self.with_content(|content, attr| {
-                let before = content.held();
-                let result = content.resize(size);
                 attr.mtime = time::real();
-                attr.mode &= !0o4000;
-                (result, before, content.held())
+                attr.mode = without_setid(attr.mode);
+                content.resize(size)
             })?;
         }
         let mut inner = self.inner.lock();
