@@ -12,7 +12,11 @@ pub(crate) fn helper(args: &[String]) -> i32 {
     match args.first().map_or("", String::as_str) {
         "args" => {
             let env: Vec<String> = std::env::vars().map(|(k, v)| format!("{k}={v}")).collect();
-            println!("exec: argv0={:?} args={:?} env={env:?}", base(&std::env::args().next().unwrap_or_default()), args);
+            println!(
+                "exec: argv0={:?} args={:?} env={env:?}",
+                base(&std::env::args().next().unwrap_or_default()),
+                args
+            );
         }
         "state" => {
             let fds: Vec<i32> = (0..64).filter(|f| sys!(SYS_fcntl, *f, libc::F_GETFD, 0).ok()).collect();
@@ -28,7 +32,11 @@ pub(crate) fn helper(args: &[String]) -> i32 {
             let (mut mask, mut pend) = (0u64, 0u64);
             sys!(SYS_rt_sigprocmask, 0, 0, &mut mask, 8);
             sys!(SYS_rt_sigpending, &mut pend, 8);
-            println!("exec: fds={fds:?} usr1={} usr2={} mask={mask:#x} pending={pend:#x}", of(SIGUSR1), of(SIGUSR2));
+            println!(
+                "exec: fds={fds:?} usr1={} usr2={} mask={mask:#x} pending={pend:#x}",
+                of(SIGUSR1),
+                of(SIGUSR2)
+            );
             println!("exec: umask={:o} alarm kept={}", sys!(SYS_umask, 0).0, sys!(SYS_alarm, 0).0 > 0);
             let mut n = [0u8; 16];
             sys!(SYS_prctl, libc::PR_GET_NAME, &mut n, 0, 0, 0);
@@ -49,7 +57,8 @@ fn base(s: &str) -> &str {
 }
 
 fn run(path: &CStr, argv: &[&CStr], env: &[&CStr]) -> crate::show::R {
-    let ptrs = |v: &[&CStr]| -> Vec<*const i8> { v.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect() };
+    let ptrs =
+        |v: &[&CStr]| -> Vec<*const i8> { v.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect() };
     sys!(SYS_execve, path, &ptrs(argv)[..], &ptrs(env)[..])
 }
 
@@ -99,7 +108,8 @@ fn keeps_and_drops() {
     sys!(SYS_umask, 0o027);
     let e = exe();
     sys!(SYS_kill, sys!(SYS_getpid).0, SIGUSR1);
-    let argv = [c"./a-rather-long-program-name".as_ptr(), c"helper".as_ptr(), c"state".as_ptr(), std::ptr::null()];
+    let argv =
+        [c"./a-rather-long-program-name".as_ptr(), c"helper".as_ptr(), c"state".as_ptr(), std::ptr::null()];
     sys!(SYS_symlink, e.as_c_str(), c"renamed-program-x");
     say!("exec={}", sys!(SYS_execve, c"renamed-program-x", &argv, &[0usize]));
 }
@@ -123,7 +133,25 @@ fn scripts() {
     script(c"long", &format!("#!/bin/{}sh\n", "./".repeat(150)));
     script(c"dash", "#!/bin/sh -e\nexit 11\n");
     script(c"two_args", "#!/bin/echo one two\n");
-    for p in [c"./plain", c"./wrapper", c"./spaces", c"./sh", c"./nested", c"./no_newline", c"./missing", c"./empty_line", c"./blank_line", c"./itself", c"./no_magic", c"./empty", c"./short", c"./dirint", c"./long", c"./dash", c"./two_args"] {
+    for p in [
+        c"./plain",
+        c"./wrapper",
+        c"./spaces",
+        c"./sh",
+        c"./nested",
+        c"./no_newline",
+        c"./missing",
+        c"./empty_line",
+        c"./blank_line",
+        c"./itself",
+        c"./no_magic",
+        c"./empty",
+        c"./short",
+        c"./dirint",
+        c"./long",
+        c"./dash",
+        c"./two_args",
+    ] {
         say!("{}={}", base(&p.to_string_lossy()), attempt(p, &[c"zeroth", c"args", c"second"], &[]));
     }
     script(c"n1", "#!./sh\n");
@@ -144,15 +172,29 @@ fn errors() {
     sys!(SYS_symlink, c"loop", c"loop");
     let garbage = [b"\x7fELF".as_slice(), &[0u8; 200]].concat();
     file(c"elf", &garbage);
-    file(c"cut", &std::fs::read(std::ffi::OsStr::new(e.to_str().unwrap_or(""))).map(|b| b[..300].to_vec()).unwrap_or_default());
+    file(
+        c"cut",
+        &std::fs::read(std::ffi::OsStr::new(e.to_str().unwrap_or("")))
+            .map(|b| b[..300].to_vec())
+            .unwrap_or_default(),
+    );
     for p in [c"elf", c"cut"] {
         sys!(SYS_chmod, p, 0o755);
     }
     for p in [c"f", c"d", c"none", c"", c"f/x", c"x/", c"loop", c"elf", c"cut", c"/dev/null", c"."] {
         say!("{}={}", p.to_string_lossy(), attempt(p, &[c"x"], &[]));
     }
-    say!("null={} wild={} argv kernel={}", sys!(SYS_execve, 0, 0, 0), sys!(SYS_execve, 1, 0, 0), sys!(SYS_execve, c"./x", KERNEL, 0));
-    say!("argv with a bad string={} env wild={}", sys!(SYS_execve, c"./x", &[1usize, 0], 0), sys!(SYS_execve, c"./x", 0, 1));
+    say!(
+        "null={} wild={} argv kernel={}",
+        sys!(SYS_execve, 0, 0, 0),
+        sys!(SYS_execve, 1, 0, 0),
+        sys!(SYS_execve, c"./x", KERNEL, 0)
+    );
+    say!(
+        "argv with a bad string={} env wild={}",
+        sys!(SYS_execve, c"./x", &[1usize, 0], 0),
+        sys!(SYS_execve, c"./x", 0, 1)
+    );
     let w = open(c"x", libc::O_RDWR);
     say!("open for writing={}", attempt(c"./x", &[c"x"], &[]));
     crate::run::close(w);
@@ -176,23 +218,39 @@ fn execveat() {
     let fd = open(&e, O_PATH);
     let argv = [c"zero".as_ptr(), c"helper".as_ptr(), c"exit".as_ptr(), c"44".as_ptr(), std::ptr::null()];
     say!("empty path={}", fate(|| sys!(SYS_execveat, fd, c"", &argv, 0, AT_EMPTY_PATH).fd()));
-    say!("without the flag={} bad flag={} bad fd={}", sys!(SYS_execveat, fd, c"", &argv, 0, 0), sys!(SYS_execveat, fd, c"", &argv, 0, 1), sys!(SYS_execveat, -1, c"", &argv, 0, AT_EMPTY_PATH));
+    say!(
+        "without the flag={} bad flag={} bad fd={}",
+        sys!(SYS_execveat, fd, c"", &argv, 0, 0),
+        sys!(SYS_execveat, fd, c"", &argv, 0, 1),
+        sys!(SYS_execveat, -1, c"", &argv, 0, AT_EMPTY_PATH)
+    );
     sys!(SYS_symlink, e.as_c_str(), c"l");
-    say!("nofollow={} follow={}", sys!(SYS_execveat, AT_FDCWD, c"l", &argv, 0, libc::AT_SYMLINK_NOFOLLOW), fate(|| sys!(SYS_execveat, AT_FDCWD, c"l", &argv, 0, 0).fd()));
+    say!(
+        "nofollow={} follow={}",
+        sys!(SYS_execveat, AT_FDCWD, c"l", &argv, 0, libc::AT_SYMLINK_NOFOLLOW),
+        fate(|| sys!(SYS_execveat, AT_FDCWD, c"l", &argv, 0, 0).fd())
+    );
     script(c"s", "#!/bin/sh\nexit 6\n");
     let s = open(c"s", O_RDONLY);
     let c = open(c"s", O_RDONLY | O_CLOEXEC);
-    say!("script by fd={} cloexec={}", fate(|| sys!(SYS_execveat, s, c"", &argv, 0, AT_EMPTY_PATH).fd()), sys!(SYS_execveat, c, c"", &argv, 0, AT_EMPTY_PATH));
+    say!(
+        "script by fd={} cloexec={}",
+        fate(|| sys!(SYS_execveat, s, c"", &argv, 0, AT_EMPTY_PATH).fd()),
+        sys!(SYS_execveat, c, c"", &argv, 0, AT_EMPTY_PATH)
+    );
 }
 
 fn from_thread() {
     // execve in a thread ends the others and keeps the pid.
     let e = exe();
-    say!("end={}", fate(|| {
-        let _ = std::thread::spawn(move || run(&e, &[c"x", c"helper", c"exit", c"31"], &[]));
-        crate::run::sleep_ms(5000);
-        1
-    }));
+    say!(
+        "end={}",
+        fate(|| {
+            let _ = std::thread::spawn(move || run(&e, &[c"x", c"helper", c"exit", c"31"], &[]));
+            crate::run::sleep_ms(5000);
+            1
+        })
+    );
 }
 
 pub(crate) const CASES: &[Case] = &[

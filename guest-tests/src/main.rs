@@ -15,17 +15,17 @@ mod show;
 mod dirs;
 mod exec;
 mod fds;
-mod threads;
-mod restart;
-mod signals;
+mod locks;
 mod memory;
 mod meta;
 mod paths;
 mod procs;
 mod remap;
-mod xattrs;
-mod locks;
+mod restart;
 mod rw;
+mod signals;
+mod threads;
+mod xattrs;
 
 use run::Case;
 

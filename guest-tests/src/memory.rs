@@ -3,7 +3,10 @@
 use crate::mem::{KERNEL, PAGE, PRIV, RW, SHARED, UNMAPPED, get, jump, map, peek, peek_abs, poke, put};
 use crate::run::{Case, close, fate, file, open, pipe, say, slurp, sys};
 use crate::show;
-use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, MAP_SHARED, O_RDONLY, O_RDWR, O_WRONLY, PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE};
+use libc::{
+    MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_PRIVATE, MAP_SHARED, O_RDONLY, O_RDWR, O_WRONLY,
+    PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE,
+};
 
 fn private_anonymous() {
     let a = map(4 * PAGE, RW, PRIV);
@@ -85,7 +88,13 @@ fn beyond_eof() {
     let fd = open(c"f", O_RDWR);
     for (n, fl) in [("shared", MAP_SHARED), ("private", MAP_PRIVATE)] {
         let a = sys!(SYS_mmap, 0, 4 * PAGE, RW, fl, fd, 0).0 as usize;
-        say!("{n} inside={} rest of page={} next={} write={}", peek(a, 99), peek(a, 100), peek(a, PAGE), poke(a, 2 * PAGE + 5, 1));
+        say!(
+            "{n} inside={} rest of page={} next={} write={}",
+            peek(a, 99),
+            peek(a, 100),
+            peek(a, PAGE),
+            poke(a, 2 * PAGE + 5, 1)
+        );
         sys!(SYS_ftruncate, fd, 2 * PAGE + 1);
         say!("{n} grown={} {} beyond={}", peek(a, PAGE), peek(a, 2 * PAGE + 7), peek(a, 3 * PAGE));
         sys!(SYS_ftruncate, fd, 0);
@@ -102,15 +111,53 @@ fn errors() {
     let rw = open(c"f", O_RDWR);
     let ro = open(c"f", O_RDONLY);
     let wo = open(c"f", O_WRONLY);
-    let m = |a: usize, l: usize, p: i32, f: i32, fd: i32, off: usize| sys!(SYS_mmap, a, l, p, f, fd, off).sign();
-    say!("length 0={} huge={} most={}", m(0, 0, RW, PRIV, -1, 0), m(0, usize::MAX, RW, PRIV, -1, 0), m(0, 1 << 62, RW, PRIV, -1, 0));
-    say!("no type={} both={} validate={}", m(0, PAGE, RW, MAP_ANONYMOUS, -1, 0), m(0, PAGE, RW, MAP_ANONYMOUS | 3, -1, 0), m(0, PAGE, RW, 3 | 1 << 27, rw, 0));
-    say!("offset={} fd -1={} 9999={}", m(0, PAGE, RW, MAP_SHARED, rw, 1), m(0, PAGE, RW, MAP_SHARED, -1, 0), m(0, PAGE, RW, MAP_PRIVATE, 9999, 0));
-    say!("shared rw of rdonly={} ro={} private={}", m(0, PAGE, RW, MAP_SHARED, ro, 0), m(0, PAGE, PROT_READ, MAP_SHARED, ro, 0), m(0, PAGE, RW, MAP_PRIVATE, ro, 0));
-    say!("wronly shared={} private={}", m(0, PAGE, PROT_WRITE, MAP_SHARED, wo, 0), m(0, PAGE, PROT_READ, MAP_PRIVATE, wo, 0));
-    say!("dir={} pipe={}", m(0, PAGE, PROT_READ, MAP_PRIVATE, open(c".", O_RDONLY), 0), m(0, PAGE, PROT_READ, MAP_PRIVATE, pipe(0).0, 0));
-    say!("fixed unaligned={} kernel={} top={}", m(0x1234, PAGE, RW, PRIV | MAP_FIXED, -1, 0), m(KERNEL, PAGE, RW, PRIV | MAP_FIXED, -1, 0), m(usize::MAX - PAGE + 1, PAGE, RW, PRIV | MAP_FIXED, -1, 0));
-    say!("offset overflow={} prot bits={}", m(0, 2 * PAGE, PROT_READ, MAP_PRIVATE, rw, usize::MAX - PAGE + 1), m(0, PAGE, 0xff, PRIV, -1, 0));
+    let m =
+        |a: usize, l: usize, p: i32, f: i32, fd: i32, off: usize| sys!(SYS_mmap, a, l, p, f, fd, off).sign();
+    say!(
+        "length 0={} huge={} most={}",
+        m(0, 0, RW, PRIV, -1, 0),
+        m(0, usize::MAX, RW, PRIV, -1, 0),
+        m(0, 1 << 62, RW, PRIV, -1, 0)
+    );
+    say!(
+        "no type={} both={} validate={}",
+        m(0, PAGE, RW, MAP_ANONYMOUS, -1, 0),
+        m(0, PAGE, RW, MAP_ANONYMOUS | 3, -1, 0),
+        m(0, PAGE, RW, 3 | 1 << 27, rw, 0)
+    );
+    say!(
+        "offset={} fd -1={} 9999={}",
+        m(0, PAGE, RW, MAP_SHARED, rw, 1),
+        m(0, PAGE, RW, MAP_SHARED, -1, 0),
+        m(0, PAGE, RW, MAP_PRIVATE, 9999, 0)
+    );
+    say!(
+        "shared rw of rdonly={} ro={} private={}",
+        m(0, PAGE, RW, MAP_SHARED, ro, 0),
+        m(0, PAGE, PROT_READ, MAP_SHARED, ro, 0),
+        m(0, PAGE, RW, MAP_PRIVATE, ro, 0)
+    );
+    say!(
+        "wronly shared={} private={}",
+        m(0, PAGE, PROT_WRITE, MAP_SHARED, wo, 0),
+        m(0, PAGE, PROT_READ, MAP_PRIVATE, wo, 0)
+    );
+    say!(
+        "dir={} pipe={}",
+        m(0, PAGE, PROT_READ, MAP_PRIVATE, open(c".", O_RDONLY), 0),
+        m(0, PAGE, PROT_READ, MAP_PRIVATE, pipe(0).0, 0)
+    );
+    say!(
+        "fixed unaligned={} kernel={} top={}",
+        m(0x1234, PAGE, RW, PRIV | MAP_FIXED, -1, 0),
+        m(KERNEL, PAGE, RW, PRIV | MAP_FIXED, -1, 0),
+        m(usize::MAX - PAGE + 1, PAGE, RW, PRIV | MAP_FIXED, -1, 0)
+    );
+    say!(
+        "offset overflow={} prot bits={}",
+        m(0, 2 * PAGE, PROT_READ, MAP_PRIVATE, rw, usize::MAX - PAGE + 1),
+        m(0, PAGE, 0xff, PRIV, -1, 0)
+    );
     say!("kernel as hint={}", m(KERNEL, PAGE, RW, PRIV, -1, 0));
     let hint = UNMAPPED + 0x10_0123;
     say!("hint is rounded and taken={}", map_at(hint, PRIV) == UNMAPPED + 0x10_0000);
@@ -131,22 +178,45 @@ fn fixed() {
     say!("noreplace on used={r}");
     sys!(SYS_munmap, a + PAGE, PAGE);
     say!("noreplace on free={}", map_at(a + PAGE, PRIV | MAP_FIXED_NOREPLACE) == a + PAGE);
-    say!("noreplace overlapping={}", sys!(SYS_mmap, a - PAGE, 3 * PAGE, RW, PRIV | MAP_FIXED_NOREPLACE, -1, 0));
+    say!(
+        "noreplace overlapping={}",
+        sys!(SYS_mmap, a - PAGE, 3 * PAGE, RW, PRIV | MAP_FIXED_NOREPLACE, -1, 0)
+    );
 }
 
 fn protect() {
     let a = map(4 * PAGE, RW, PRIV);
     put(a + PAGE, b"kept");
-    say!("ro={} read={} write={}", sys!(SYS_mprotect, a + PAGE, PAGE, PROT_READ), peek(a, PAGE), poke(a, PAGE + 8, 1));
-    say!("none={} read={} write={}", sys!(SYS_mprotect, a + PAGE, PAGE, PROT_NONE), peek(a, PAGE), poke(a, PAGE, 1));
+    say!(
+        "ro={} read={} write={}",
+        sys!(SYS_mprotect, a + PAGE, PAGE, PROT_READ),
+        peek(a, PAGE),
+        poke(a, PAGE + 8, 1)
+    );
+    say!(
+        "none={} read={} write={}",
+        sys!(SYS_mprotect, a + PAGE, PAGE, PROT_NONE),
+        peek(a, PAGE),
+        poke(a, PAGE, 1)
+    );
     say!("back={} kept={}", sys!(SYS_mprotect, a + PAGE, PAGE, RW), show::bytes(&get(a + PAGE, 4)));
     say!("neighbours={} {}", poke(a, 0, 1), poke(a, 2 * PAGE, 1));
     say!("unmapped={} kernel={} null={}", peek_abs(UNMAPPED), peek_abs(KERNEL), peek_abs(0));
     say!("noncanonical={}", peek_abs(0x8000_0000_0000_0000));
-    say!("unaligned={} hole={} zero length={}", sys!(SYS_mprotect, a + 1, PAGE, RW), sys!(SYS_mprotect, UNMAPPED, PAGE, RW), sys!(SYS_mprotect, a, 0, PROT_NONE));
+    say!(
+        "unaligned={} hole={} zero length={}",
+        sys!(SYS_mprotect, a + 1, PAGE, RW),
+        sys!(SYS_mprotect, UNMAPPED, PAGE, RW),
+        sys!(SYS_mprotect, a, 0, PROT_NONE)
+    );
     sys!(SYS_munmap, a + 2 * PAGE, PAGE);
     say!("across a hole={} first part changed={}", sys!(SYS_mprotect, a, 4 * PAGE, PROT_READ), poke(a, 0, 1));
-    say!("bits={} growsdown={} wrap={}", sys!(SYS_mprotect, a, PAGE, 0x100), sys!(SYS_mprotect, a, PAGE, RW | libc::PROT_GROWSDOWN), sys!(SYS_mprotect, a, usize::MAX, RW));
+    say!(
+        "bits={} growsdown={} wrap={}",
+        sys!(SYS_mprotect, a, PAGE, 0x100),
+        sys!(SYS_mprotect, a, PAGE, RW | libc::PROT_GROWSDOWN),
+        sys!(SYS_mprotect, a, usize::MAX, RW)
+    );
     file(c"f", b"x");
     let ro = sys!(SYS_mmap, 0, PAGE, PROT_READ, MAP_SHARED, open(c"f", O_RDONLY), 0).0;
     say!("shared of rdonly made writable={}", sys!(SYS_mprotect, ro, PAGE, RW));
@@ -158,7 +228,10 @@ fn executable() {
     say!("no exec={}", jump(a, 4));
     say!("mprotect={} exec={}", sys!(SYS_mprotect, a, PAGE, PROT_READ | PROT_EXEC), jump(a, 4));
     say!("write={} off={} exec={}", poke(a, 0, 1), sys!(SYS_mprotect, a, PAGE, PROT_NONE), jump(a, 4));
-    say!("unmapped={}", { sys!(SYS_munmap, a, PAGE); jump(a, 4) });
+    say!("unmapped={}", {
+        sys!(SYS_munmap, a, PAGE);
+        jump(a, 4)
+    });
     file(c"code", &[0xc3; 16]);
     let f = open(c"code", O_RDWR);
     let m = sys!(SYS_mmap, 0, PAGE, PROT_READ | PROT_EXEC, MAP_PRIVATE, f, 0).0 as usize;
@@ -177,9 +250,25 @@ fn executable() {
 
 fn unmap() {
     let a = map(5 * PAGE, RW, PRIV);
-    say!("middle={} around={} hole={} after={}", sys!(SYS_munmap, a + 2 * PAGE, PAGE), peek(a, PAGE), peek(a, 2 * PAGE), peek(a, 3 * PAGE));
-    say!("again={} over holes={} all={}", sys!(SYS_munmap, a + 2 * PAGE, PAGE), sys!(SYS_munmap, a, 5 * PAGE), peek(a, 4 * PAGE));
-    say!("unaligned={} zero={} kernel={}", sys!(SYS_munmap, a + 1, PAGE), sys!(SYS_munmap, a, 0), sys!(SYS_munmap, KERNEL, PAGE));
+    say!(
+        "middle={} around={} hole={} after={}",
+        sys!(SYS_munmap, a + 2 * PAGE, PAGE),
+        peek(a, PAGE),
+        peek(a, 2 * PAGE),
+        peek(a, 3 * PAGE)
+    );
+    say!(
+        "again={} over holes={} all={}",
+        sys!(SYS_munmap, a + 2 * PAGE, PAGE),
+        sys!(SYS_munmap, a, 5 * PAGE),
+        peek(a, 4 * PAGE)
+    );
+    say!(
+        "unaligned={} zero={} kernel={}",
+        sys!(SYS_munmap, a + 1, PAGE),
+        sys!(SYS_munmap, a, 0),
+        sys!(SYS_munmap, KERNEL, PAGE)
+    );
     say!("rounds up={}", sys!(SYS_munmap, map(2 * PAGE, RW, PRIV), PAGE + 1));
     say!("wrap={}", sys!(SYS_munmap, a, usize::MAX - PAGE));
 }
@@ -216,7 +305,8 @@ fn many_mappings() {
     for i in 0..n {
         sys!(SYS_mprotect, a + 2 * i * PAGE, PAGE, PROT_READ);
     }
-    let bad = (0..n).filter(|i| poke(a, 2 * i * PAGE, 1) == "0" || poke(a, (2 * i + 1) * PAGE, 1) != "0").count();
+    let bad =
+        (0..n).filter(|i| poke(a, 2 * i * PAGE, 1) == "0" || poke(a, (2 * i + 1) * PAGE, 1) != "0").count();
     say!("wrong={bad} unmap={}", sys!(SYS_munmap, a, 2 * n * PAGE));
     close(-1);
 }

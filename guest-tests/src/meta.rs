@@ -3,7 +3,9 @@
 use crate::mem::{KERNEL, read_only, zeroed};
 use crate::run::{Case, drop_root, file, open, pipe, say, sleep_ms, sys};
 use crate::show;
-use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CREAT, O_PATH, O_RDONLY, O_RDWR, UTIME_NOW, UTIME_OMIT};
+use libc::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_CREAT, O_PATH, O_RDONLY, O_RDWR, UTIME_NOW, UTIME_OMIT,
+};
 use std::ffi::CStr;
 
 fn st(path: &CStr) -> libc::stat {
@@ -20,20 +22,48 @@ fn stats() {
     for p in [c"f", c"d", c"l", c"p"] {
         let s = st(p);
         let size = if p == c"d" { -1 } else { s.st_size };
-        say!("{} mode={:o} nlink={} size={size} mine={}", p.to_string_lossy(), s.st_mode, s.st_nlink, i64::from(s.st_uid) == sys!(SYS_getuid).0);
-        say!("{} blksize sane={} times sane={}", p.to_string_lossy(), s.st_blksize >= 512, s.st_mtime > 1_500_000_000 && s.st_ctime >= s.st_mtime);
+        say!(
+            "{} mode={:o} nlink={} size={size} mine={}",
+            p.to_string_lossy(),
+            s.st_mode,
+            s.st_nlink,
+            i64::from(s.st_uid) == sys!(SYS_getuid).0
+        );
+        say!(
+            "{} blksize sane={} times sane={}",
+            p.to_string_lossy(),
+            s.st_blksize >= 512,
+            s.st_mtime > 1_500_000_000 && s.st_ctime >= s.st_mtime
+        );
     }
     let (f, l) = (st(c"f"), st(c"l"));
     say!("same device={} other inode={}", f.st_dev == l.st_dev, f.st_ino != l.st_ino);
     let fd = open(c"f", O_RDONLY);
     let mut s: libc::stat = zeroed();
     sys!(SYS_fstat, fd, &mut s);
-    say!("fstat same inode={} bad={} {}", s.st_ino == f.st_ino && s.st_dev == f.st_dev, sys!(SYS_fstat, -1, &mut s), sys!(SYS_fstat, 9999, &mut s));
-    say!("bad buffers={} {} {}", sys!(SYS_stat, c"f", 0), sys!(SYS_stat, c"f", KERNEL), sys!(SYS_stat, c"f", read_only()));
+    say!(
+        "fstat same inode={} bad={} {}",
+        s.st_ino == f.st_ino && s.st_dev == f.st_dev,
+        sys!(SYS_fstat, -1, &mut s),
+        sys!(SYS_fstat, 9999, &mut s)
+    );
+    say!(
+        "bad buffers={} {} {}",
+        sys!(SYS_stat, c"f", 0),
+        sys!(SYS_stat, c"f", KERNEL),
+        sys!(SYS_stat, c"f", read_only())
+    );
     say!("missing={} null path={}", sys!(SYS_stat, c"none", &mut s), sys!(SYS_stat, 0, &mut s));
-    for (n, p) in [("null", c"/dev/null"), ("zero", c"/dev/zero"), ("full", c"/dev/full"), ("tty", c"/dev/tty")] {
+    for (n, p) in
+        [("null", c"/dev/null"), ("zero", c"/dev/zero"), ("full", c"/dev/full"), ("tty", c"/dev/tty")]
+    {
         let s = st(p);
-        say!("{n} kind={:o} rdev={}:{}", s.st_mode & libc::S_IFMT, libc::major(s.st_rdev), libc::minor(s.st_rdev));
+        say!(
+            "{n} kind={:o} rdev={}:{}",
+            s.st_mode & libc::S_IFMT,
+            libc::major(s.st_rdev),
+            libc::minor(s.st_rdev)
+        );
     }
     let (r, _) = pipe(0);
     sys!(SYS_fstat, r, &mut s);
@@ -46,17 +76,48 @@ fn stats() {
 fn statx() {
     file(c"f", b"hello");
     let mut x: libc::statx = zeroed();
-    for (n, fl, m) in [("basic", 0, 0x7ff), ("none", 0, 0), ("size", 0, 0x200), ("force", 0x2000, 0x7ff), ("dont", 0x4000, 0x7ff)] {
+    for (n, fl, m) in [
+        ("basic", 0, 0x7ff),
+        ("none", 0, 0),
+        ("size", 0, 0x200),
+        ("force", 0x2000, 0x7ff),
+        ("dont", 0x4000, 0x7ff),
+    ] {
         let r = sys!(SYS_statx, AT_FDCWD, c"f", fl, m, &mut x);
-        say!("{n}={r} basic mask={:#x} mode={:o} size={} nlink={}", x.stx_mask & m & 0x7ff, x.stx_mode, x.stx_size, x.stx_nlink);
+        say!(
+            "{n}={r} basic mask={:#x} mode={:o} size={} nlink={}",
+            x.stx_mask & m & 0x7ff,
+            x.stx_mode,
+            x.stx_size,
+            x.stx_nlink
+        );
     }
-    say!("reserved={} both syncs={} flag={}", sys!(SYS_statx, AT_FDCWD, c"f", 0, 0x8000_0000u32, &mut x), sys!(SYS_statx, AT_FDCWD, c"f", 0x6000, 0, &mut x), sys!(SYS_statx, AT_FDCWD, c"f", 1, 0, &mut x));
+    say!(
+        "reserved={} both syncs={} flag={}",
+        sys!(SYS_statx, AT_FDCWD, c"f", 0, 0x8000_0000u32, &mut x),
+        sys!(SYS_statx, AT_FDCWD, c"f", 0x6000, 0, &mut x),
+        sys!(SYS_statx, AT_FDCWD, c"f", 1, 0, &mut x)
+    );
     let fd = open(c"f", O_PATH);
-    say!("empty path={} without flag={} bad={}", sys!(SYS_statx, fd, c"", AT_EMPTY_PATH, 0x7ff, &mut x), sys!(SYS_statx, fd, c"", 0, 0x7ff, &mut x), sys!(SYS_statx, -1, c"f", 0, 0x7ff, &mut x));
+    say!(
+        "empty path={} without flag={} bad={}",
+        sys!(SYS_statx, fd, c"", AT_EMPTY_PATH, 0x7ff, &mut x),
+        sys!(SYS_statx, fd, c"", 0, 0x7ff, &mut x),
+        sys!(SYS_statx, -1, c"f", 0, 0x7ff, &mut x)
+    );
     let s = st(c"f");
-    say!("agrees with stat={}", x.stx_ino == s.st_ino && x.stx_mtime.tv_sec == s.st_mtime && x.stx_mtime.tv_nsec as i64 == s.st_mtime_nsec);
+    say!(
+        "agrees with stat={}",
+        x.stx_ino == s.st_ino
+            && x.stx_mtime.tv_sec == s.st_mtime
+            && x.stx_mtime.tv_nsec as i64 == s.st_mtime_nsec
+    );
     say!("device agrees={}", libc::makedev(x.stx_dev_major, x.stx_dev_minor) == s.st_dev);
-    say!("null buffer={} missing={}", sys!(SYS_statx, AT_FDCWD, c"f", 0, 0x7ff, 0), sys!(SYS_statx, AT_FDCWD, c"none", 0, 0x7ff, &mut x));
+    say!(
+        "null buffer={} missing={}",
+        sys!(SYS_statx, AT_FDCWD, c"f", 0, 0x7ff, 0),
+        sys!(SYS_statx, AT_FDCWD, c"none", 0, 0x7ff, &mut x)
+    );
 }
 
 fn chmod() {
@@ -69,12 +130,28 @@ fn chmod() {
     }
     say!("through link={} mode={:o}", sys!(SYS_chmod, c"l", 0o640), st(c"f").st_mode);
     let fd = open(c"f", O_RDONLY);
-    say!("fchmod={} bad={} {}", sys!(SYS_fchmod, fd, 0o611), sys!(SYS_fchmod, -1, 0), sys!(SYS_fchmod, 9999, 0));
-    say!("mode={:o} missing={} empty={}", st(c"f").st_mode, sys!(SYS_chmod, c"none", 0), sys!(SYS_chmod, c"", 0));
+    say!(
+        "fchmod={} bad={} {}",
+        sys!(SYS_fchmod, fd, 0o611),
+        sys!(SYS_fchmod, -1, 0),
+        sys!(SYS_fchmod, 9999, 0)
+    );
+    say!(
+        "mode={:o} missing={} empty={}",
+        st(c"f").st_mode,
+        sys!(SYS_chmod, c"none", 0),
+        sys!(SYS_chmod, c"", 0)
+    );
     say!("fchmodat={} mode={:o}", sys!(SYS_fchmodat, AT_FDCWD, c"f", 0o755), st(c"f").st_mode);
     const FCHMODAT2: i64 = 452;
-    let r = crate::run::raw(FCHMODAT2, &[AT_FDCWD as usize, c"l".as_ptr() as usize, 0o600, AT_SYMLINK_NOFOLLOW as usize]);
-    say!("fchmodat2 on link={r} bad flag={}", crate::run::raw(FCHMODAT2, &[AT_FDCWD as usize, c"l".as_ptr() as usize, 0o600, 1]));
+    let r = crate::run::raw(
+        FCHMODAT2,
+        &[AT_FDCWD as usize, c"l".as_ptr() as usize, 0o600, AT_SYMLINK_NOFOLLOW as usize],
+    );
+    say!(
+        "fchmodat2 on link={r} bad flag={}",
+        crate::run::raw(FCHMODAT2, &[AT_FDCWD as usize, c"l".as_ptr() as usize, 0o600, 1])
+    );
 }
 
 fn chmod_others() {
@@ -85,8 +162,18 @@ fn chmod_others() {
     say!("mode={:o} utimes of root's={}", st(c"theirs").st_mode, sys!(SYS_utimensat, AT_FDCWD, c"/", 0, 0));
     let fd = open(c"theirs", O_RDWR);
     say!("write={} clears suid={:o}", sys!(SYS_write, fd, b"x", 1), st(c"theirs").st_mode);
-    say!("chmod sgid={} truncate={} mode={:o}", sys!(SYS_chmod, c"theirs", 0o6755), sys!(SYS_ftruncate, fd, 0), st(c"theirs").st_mode);
-    say!("chown to root={} to self={} none={}", sys!(SYS_chown, c"theirs", 0, 0), sys!(SYS_chown, c"theirs", 65534, 65534), sys!(SYS_chown, c"theirs", -1, -1));
+    say!(
+        "chmod sgid={} truncate={} mode={:o}",
+        sys!(SYS_chmod, c"theirs", 0o6755),
+        sys!(SYS_ftruncate, fd, 0),
+        st(c"theirs").st_mode
+    );
+    say!(
+        "chown to root={} to self={} none={}",
+        sys!(SYS_chown, c"theirs", 0, 0),
+        sys!(SYS_chown, c"theirs", 65534, 65534),
+        sys!(SYS_chown, c"theirs", -1, -1)
+    );
     say!("group 0={} mode={:o}", sys!(SYS_chown, c"theirs", -1, 0), st(c"theirs").st_mode);
 }
 
@@ -95,14 +182,33 @@ fn chown_self() {
     sys!(SYS_symlink, c"none", c"l");
     let (u, g) = (sys!(SYS_getuid).fd(), sys!(SYS_getgid).fd());
     let fd = open(c"f", O_RDONLY);
-    say!("chown={} fchown={} lchown={}", sys!(SYS_chown, c"f", u, g), sys!(SYS_fchown, fd, u, -1), sys!(SYS_lchown, c"l", -1, g));
-    say!("dangling={} at nofollow={} empty path={}", sys!(SYS_chown, c"l", u, g), sys!(SYS_fchownat, AT_FDCWD, c"l", u, g, AT_SYMLINK_NOFOLLOW), sys!(SYS_fchownat, fd, c"", u, g, AT_EMPTY_PATH));
-    say!("flag={} bad fd={} missing={}", sys!(SYS_fchownat, AT_FDCWD, c"f", u, g, 1), sys!(SYS_fchown, -1, u, g), sys!(SYS_chown, c"none", u, g));
+    say!(
+        "chown={} fchown={} lchown={}",
+        sys!(SYS_chown, c"f", u, g),
+        sys!(SYS_fchown, fd, u, -1),
+        sys!(SYS_lchown, c"l", -1, g)
+    );
+    say!(
+        "dangling={} at nofollow={} empty path={}",
+        sys!(SYS_chown, c"l", u, g),
+        sys!(SYS_fchownat, AT_FDCWD, c"l", u, g, AT_SYMLINK_NOFOLLOW),
+        sys!(SYS_fchownat, fd, c"", u, g, AT_EMPTY_PATH)
+    );
+    say!(
+        "flag={} bad fd={} missing={}",
+        sys!(SYS_fchownat, AT_FDCWD, c"f", u, g, 1),
+        sys!(SYS_fchown, -1, u, g),
+        sys!(SYS_chown, c"none", u, g)
+    );
     let a = st(c"f");
     sleep_ms(30);
     sys!(SYS_chown, c"f", u, g);
     let b = st(c"f");
-    say!("ctime moves={} mtime stays={}", (a.st_ctime, a.st_ctime_nsec) < (b.st_ctime, b.st_ctime_nsec), a.st_mtime_nsec == b.st_mtime_nsec);
+    say!(
+        "ctime moves={} mtime stays={}",
+        (a.st_ctime, a.st_ctime_nsec) < (b.st_ctime, b.st_ctime_nsec),
+        a.st_mtime_nsec == b.st_mtime_nsec
+    );
 }
 
 fn umask() {
@@ -119,7 +225,13 @@ fn utimens() {
         let s = st(c"f");
         let recent = |x: i64| if x > 1_500_000_000 { "now".into() } else { x.to_string() };
         let ns = |x: i64, n: i64| if x > 1_500_000_000 { -1 } else { n };
-        say!("{n}={r} a={}.{} m={}.{}", recent(s.st_atime), ns(s.st_atime, s.st_atime_nsec), recent(s.st_mtime), ns(s.st_mtime, s.st_mtime_nsec));
+        say!(
+            "{n}={r} a={}.{} m={}.{}",
+            recent(s.st_atime),
+            ns(s.st_atime, s.st_atime_nsec),
+            recent(s.st_mtime),
+            ns(s.st_mtime, s.st_mtime_nsec)
+        );
     };
     see("set", sys!(SYS_utimensat, AT_FDCWD, c"f", &t(1000, 1, 2000, 999_999_999), 0));
     see("omit a", sys!(SYS_utimensat, AT_FDCWD, c"f", &t(5, UTIME_OMIT, 3000, 0), 0));
@@ -156,7 +268,12 @@ fn times_move() {
         let before = (m(c"f"), c(c"f"), m(c"d"));
         sleep_ms(25);
         let r = f();
-        say!("{n}={r} mtime={} ctime={} dir={}", m(c"f") != before.0, c(c"f") != before.1, m(c"d") != before.2);
+        say!(
+            "{n}={r} mtime={} ctime={} dir={}",
+            m(c"f") != before.0,
+            c(c"f") != before.1,
+            m(c"d") != before.2
+        );
     };
     step("write", &|| sys!(SYS_write, fd, b"22", 2));
     step("write nothing", &|| sys!(SYS_write, fd, b"", 0));
@@ -180,12 +297,27 @@ fn access() {
         let o: Vec<String> = [0, 1, 2].iter().map(|m| sys!(SYS_open, c"f", *m).sign()).collect();
         say!("mode {mode:o} f,x,w,r,all={} open r,w,rw={}", a.join(","), o.join(","));
     }
-    say!("bad mode={} missing={} root dir w={}", sys!(SYS_access, c"f", 8), sys!(SYS_access, c"none", 0), sys!(SYS_access, c"/", 2));
+    say!(
+        "bad mode={} missing={} root dir w={}",
+        sys!(SYS_access, c"f", 8),
+        sys!(SYS_access, c"none", 0),
+        sys!(SYS_access, c"/", 2)
+    );
     say!("negative={} null={}", sys!(SYS_access, c"f", -1), sys!(SYS_access, 0, 0));
     let f = |p: &CStr, m: i32, fl: i32| sys!(SYS_faccessat2, AT_FDCWD, p, m, fl);
-    say!("eaccess={} dangling={} nofollow={} flag={}", f(c"f", 0, 0x200), f(c"l", 0, 0), f(c"l", 0, AT_SYMLINK_NOFOLLOW), f(c"f", 0, 1));
+    say!(
+        "eaccess={} dangling={} nofollow={} flag={}",
+        f(c"f", 0, 0x200),
+        f(c"l", 0, 0),
+        f(c"l", 0, AT_SYMLINK_NOFOLLOW),
+        f(c"f", 0, 1)
+    );
     let fd = open(c".", O_RDONLY);
-    say!("empty path={} faccessat={}", sys!(SYS_faccessat2, fd, c"", 0, AT_EMPTY_PATH), sys!(SYS_faccessat, AT_FDCWD, c"f", 0));
+    say!(
+        "empty path={} faccessat={}",
+        sys!(SYS_faccessat2, fd, c"", 0, AT_EMPTY_PATH),
+        sys!(SYS_faccessat, AT_FDCWD, c"f", 0)
+    );
 }
 
 fn sticky() {
@@ -194,16 +326,35 @@ fn sticky() {
     drop_root();
     let fd = open(c"t/mine", O_CREAT | O_RDWR);
     say!("create={} unlink={}", fd >= 0, sys!(SYS_unlink, c"t/mine"));
-    say!("etc unlink={} create={}", sys!(SYS_unlink, c"/etc/passwd"), sys!(SYS_open, c"/etc/guest-tests", O_CREAT | O_RDWR, 0o600));
-    say!("write passwd={} mkdir={} shadow={}", sys!(SYS_open, c"/etc/passwd", O_RDWR), sys!(SYS_mkdir, c"/etc/guest-tests", 0o700), sys!(SYS_access, c"/etc/shadow", 2));
+    say!(
+        "etc unlink={} create={}",
+        sys!(SYS_unlink, c"/etc/passwd"),
+        sys!(SYS_open, c"/etc/guest-tests", O_CREAT | O_RDWR, 0o600)
+    );
+    say!(
+        "write passwd={} mkdir={} shadow={}",
+        sys!(SYS_open, c"/etc/passwd", O_RDWR),
+        sys!(SYS_mkdir, c"/etc/guest-tests", 0o700),
+        sys!(SYS_access, c"/etc/shadow", 2)
+    );
 }
 
 fn statfs() {
     let mut s: libc::statfs = zeroed();
     say!("statfs={} bsize sane={} namelen={}", sys!(SYS_statfs, c".", &mut s), s.f_bsize >= 512, s.f_namelen);
     say!("bsize={} blocks consistent={}", s.f_bsize, s.f_bavail <= s.f_blocks && s.f_bfree <= s.f_blocks);
-    say!("fstatfs={} bad={} missing={}", sys!(SYS_fstatfs, open(c".", O_RDONLY), &mut s), sys!(SYS_fstatfs, -1, &mut s), sys!(SYS_statfs, c"none", &mut s));
-    say!("null={} kernel={} opath={}", sys!(SYS_statfs, c".", 0), sys!(SYS_statfs, c".", KERNEL), sys!(SYS_fstatfs, open(c".", O_PATH), &mut s));
+    say!(
+        "fstatfs={} bad={} missing={}",
+        sys!(SYS_fstatfs, open(c".", O_RDONLY), &mut s),
+        sys!(SYS_fstatfs, -1, &mut s),
+        sys!(SYS_statfs, c"none", &mut s)
+    );
+    say!(
+        "null={} kernel={} opath={}",
+        sys!(SYS_statfs, c".", 0),
+        sys!(SYS_statfs, c".", KERNEL),
+        sys!(SYS_fstatfs, open(c".", O_PATH), &mut s)
+    );
     sys!(SYS_statfs, c"/proc", &mut s);
     say!("proc type={:#x}", s.f_type);
     sys!(SYS_fstatfs, pipe(0).0, &mut s);

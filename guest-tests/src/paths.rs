@@ -38,9 +38,50 @@ fn tree() {
 fn forms() {
     tree();
     for p in [
-        c"f", c"f/", c"f/.", c"f/..", c"f//", c"d", c"d/", c"d/.", c"d//e///", c"d/e/../g", c"d/none/../g", c"./././f", c"lf", c"lf/",
-        c"ld", c"ld/", c"ld/g", c"ld/../f", c"lds", c"lds/g", c"ln", c"ln/", c"self", c"self/", c"self/x", c"a", c"lfs", c"lup/none",
-        c"l2", c"l2/..", c"l2/../g", c"llf", c"ldd", c"none", c"none/", c"", c".", c"..", c"/", c"//", c"/..", c"/../..", c"f/x", c"lf/x",
+        c"f",
+        c"f/",
+        c"f/.",
+        c"f/..",
+        c"f//",
+        c"d",
+        c"d/",
+        c"d/.",
+        c"d//e///",
+        c"d/e/../g",
+        c"d/none/../g",
+        c"./././f",
+        c"lf",
+        c"lf/",
+        c"ld",
+        c"ld/",
+        c"ld/g",
+        c"ld/../f",
+        c"lds",
+        c"lds/g",
+        c"ln",
+        c"ln/",
+        c"self",
+        c"self/",
+        c"self/x",
+        c"a",
+        c"lfs",
+        c"lup/none",
+        c"l2",
+        c"l2/..",
+        c"l2/../g",
+        c"llf",
+        c"ldd",
+        c"none",
+        c"none/",
+        c"",
+        c".",
+        c"..",
+        c"/",
+        c"//",
+        c"/..",
+        c"/../..",
+        c"f/x",
+        c"lf/x",
     ] {
         let r = sys!(SYS_open, p, O_RDONLY);
         close(r.fd());
@@ -48,7 +89,14 @@ fn forms() {
         close(n.fd());
         let c = sys!(SYS_open, p, O_RDONLY | O_DIRECTORY);
         close(c.fd());
-        say!("{} kind={} open={} nofollow={} directory={}", p.to_string_lossy(), kind(p), r.sign(), n.sign(), c.sign());
+        say!(
+            "{} kind={} open={} nofollow={} directory={}",
+            p.to_string_lossy(),
+            kind(p),
+            r.sign(),
+            n.sign(),
+            c.sign()
+        );
     }
 }
 
@@ -63,14 +111,35 @@ fn lstat_forms() {
 
 fn create_through_links() {
     tree();
-    for p in [c"ln", c"ln/", c"self", c"lf", c"new", c"new/", c"d/new/", c"none/new", c"f/new", c"lup/", c".", c"", c"d"] {
+    for p in [
+        c"ln",
+        c"ln/",
+        c"self",
+        c"lf",
+        c"new",
+        c"new/",
+        c"d/new/",
+        c"none/new",
+        c"f/new",
+        c"lup/",
+        c".",
+        c"",
+        c"d",
+    ] {
         let e = sys!(SYS_open, p, O_CREAT | O_EXCL | O_RDWR, 0o600);
         close(e.fd());
         let r = sys!(SYS_open, p, O_CREAT | O_RDWR, 0o600);
         close(r.fd());
         let n = sys!(SYS_open, p, O_CREAT | O_NOFOLLOW | O_RDWR, 0o600);
         close(n.fd());
-        say!("{} excl={} creat={} nofollow={} kind={}", p.to_string_lossy(), e.sign(), r.sign(), n.sign(), kind(p));
+        say!(
+            "{} excl={} creat={} nofollow={} kind={}",
+            p.to_string_lossy(),
+            e.sign(),
+            r.sign(),
+            n.sign(),
+            kind(p)
+        );
     }
     say!("through dangling made={}", kind(c"none"));
 }
@@ -100,7 +169,12 @@ fn lengths() {
     for n in [254usize, 255, 256, 1000] {
         let p = CString::new("n".repeat(n)).unwrap_or_default();
         let r = sys!(SYS_open, p.as_c_str(), O_CREAT | O_RDWR, 0o600);
-        say!("name of {n} create={} mkdir={} stat={}", r.sign(), sys!(SYS_mkdir, p.as_c_str(), 0o700), kind(&p));
+        say!(
+            "name of {n} create={} mkdir={} stat={}",
+            r.sign(),
+            sys!(SYS_mkdir, p.as_c_str(), 0o700),
+            kind(&p)
+        );
     }
     for n in [4094usize, 4095, 4096, 8000] {
         let mut s = "./".repeat(n / 2);
@@ -126,8 +200,18 @@ fn lengths() {
 fn bad_addresses() {
     let mut st: libc::stat = zeroed();
     for (n, p) in [("null", 0), ("one", 1), ("kernel", KERNEL), ("unmapped", UNMAPPED)] {
-        say!("{n} stat={} open={} access={}", sys!(SYS_stat, p, &mut st), sys!(SYS_open, p, O_RDONLY), sys!(SYS_access, p, 0));
-        say!("{n} chdir={} chmod={} mkdir={}", sys!(SYS_chdir, p), sys!(SYS_chmod, p, 0o600), sys!(SYS_mkdir, p, 0o700));
+        say!(
+            "{n} stat={} open={} access={}",
+            sys!(SYS_stat, p, &mut st),
+            sys!(SYS_open, p, O_RDONLY),
+            sys!(SYS_access, p, 0)
+        );
+        say!(
+            "{n} chdir={} chmod={} mkdir={}",
+            sys!(SYS_chdir, p),
+            sys!(SYS_chmod, p, 0o600),
+            sys!(SYS_mkdir, p, 0o700)
+        );
     }
     let p = before_hole(2);
     put(p, b".\0");
@@ -145,8 +229,17 @@ fn search_permission() {
     for mode in [0o700, 0o600, 0o500, 0o400, 0o300, 0o100, 0] {
         say!("mode {mode:o} chmod={}", sys!(SYS_chmod, c"d", mode));
         let list = sys!(SYS_open, c"d", O_RDONLY | O_DIRECTORY).sign();
-        say!("list={list} stat inside={} create={}", kind(c"d/f"), sys!(SYS_open, c"d/new", O_CREAT | O_RDWR, 0o600).sign());
-        say!("opath={} chdir={} missing={}", sys!(SYS_open, c"d", O_PATH).sign(), sys!(SYS_chdir, c"d"), kind(c"d/none"));
+        say!(
+            "list={list} stat inside={} create={}",
+            kind(c"d/f"),
+            sys!(SYS_open, c"d/new", O_CREAT | O_RDWR, 0o600).sign()
+        );
+        say!(
+            "opath={} chdir={} missing={}",
+            sys!(SYS_open, c"d", O_PATH).sign(),
+            sys!(SYS_chdir, c"d"),
+            kind(c"d/none")
+        );
         if let Ok(h) = &here {
             let _ = std::env::set_current_dir(h);
         }
@@ -166,7 +259,13 @@ fn at_descriptors() {
             let r = sys!(SYS_newfstatat, fd, p, &mut st, fl);
             format!("{r}/{:o}", st.st_mode & libc::S_IFMT)
         };
-        say!("{n} g={} empty={} empty_path={} abs={}", go(c"g", 0), go(c"", 0), go(c"", libc::AT_EMPTY_PATH), go(c"/", 0));
+        say!(
+            "{n} g={} empty={} empty_path={} abs={}",
+            go(c"g", 0),
+            go(c"", 0),
+            go(c"", libc::AT_EMPTY_PATH),
+            go(c"/", 0)
+        );
     }
     say!("flags={}", sys!(SYS_newfstatat, AT_FDCWD, c"f", &mut st, 1));
     say!("null with empty_path={}", sys!(SYS_faccessat2, f, 0, 0, 0));

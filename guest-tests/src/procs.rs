@@ -1,9 +1,15 @@
 //! Processes: fork and its kin, waiting, groups and sessions, pidfds, limits, prctl.
 
 use crate::mem::{PAGE, PRIV, RW, SHARED, get, map, put, zeroed};
-use crate::run::{Case, await_post, close, exit, fate, file, handler, kill, open, pipe, post, say, sleep_ms, spawn, sys, wait};
+use crate::run::{
+    Case, await_post, close, exit, fate, file, handler, kill, open, pipe, post, say, sleep_ms, spawn, sys,
+    wait,
+};
 use crate::show::{self, R};
-use libc::{CLONE_FILES, CLONE_FS, CLONE_VFORK, CLONE_VM, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WSTOPPED, WUNTRACED};
+use libc::{
+    CLONE_FILES, CLONE_FS, CLONE_VFORK, CLONE_VM, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, WCONTINUED,
+    WEXITED, WNOHANG, WNOWAIT, WSTOPPED, WUNTRACED,
+};
 
 extern "C" fn nothing(_: i32) {}
 
@@ -13,9 +19,23 @@ fn exits() {
     }
     say!("plain exit={}", fate(|| sys!(SYS_exit, 42).fd()));
     for s in [SIGTERM, SIGKILL, libc::SIGSEGV, libc::SIGHUP, libc::SIGUSR1, libc::SIGRTMIN()] {
-        say!("{}={}", show::signal(s), fate(|| { sys!(SYS_kill, sys!(SYS_getpid).0, s); 0 }));
+        say!(
+            "{}={}",
+            show::signal(s),
+            fate(|| {
+                sys!(SYS_kill, sys!(SYS_getpid).0, s);
+                0
+            })
+        );
     }
-    say!("ignored by default={}", fate(|| { sys!(SYS_kill, sys!(SYS_getpid).0, SIGCHLD); sys!(SYS_kill, sys!(SYS_getpid).0, libc::SIGWINCH); 5 }));
+    say!(
+        "ignored by default={}",
+        fate(|| {
+            sys!(SYS_kill, sys!(SYS_getpid).0, SIGCHLD);
+            sys!(SYS_kill, sys!(SYS_getpid).0, libc::SIGWINCH);
+            5
+        })
+    );
     say!("abort={}", fate(|| unsafe { libc::abort() }));
 }
 
@@ -25,15 +45,30 @@ fn forks() {
     sys!(SYS_alarm, 50);
     let me = sys!(SYS_getpid);
     let r = fate(|| {
-        say!("ppid={} pid differs={} tid is pid={}", sys!(SYS_getppid) == me, sys!(SYS_getpid) != me, sys!(SYS_gettid) == sys!(SYS_getpid));
-        say!("umask={:o} alarm cleared={} pgrp same={}", sys!(SYS_umask, 0).0, sys!(SYS_alarm, 0), sys!(SYS_getpgrp) == me);
+        say!(
+            "ppid={} pid differs={} tid is pid={}",
+            sys!(SYS_getppid) == me,
+            sys!(SYS_getpid) != me,
+            sys!(SYS_gettid) == sys!(SYS_getpid)
+        );
+        say!(
+            "umask={:o} alarm cleared={} pgrp same={}",
+            sys!(SYS_umask, 0).0,
+            sys!(SYS_alarm, 0),
+            sys!(SYS_getpgrp) == me
+        );
         let mut ru: libc::rusage = zeroed();
         sys!(SYS_getrusage, libc::RUSAGE_CHILDREN, &mut ru);
         say!("child times zero={}", ru.ru_utime.tv_sec == 0 && ru.ru_utime.tv_usec == 0);
         close(fd);
         3
     });
-    say!("{r} fd stays={} umask stays={:o} alarm stays={}", sys!(SYS_fcntl, fd, 1, 0), sys!(SYS_umask, 0o22).0, sys!(SYS_alarm, 10).0 > 0);
+    say!(
+        "{r} fd stays={} umask stays={:o} alarm stays={}",
+        sys!(SYS_fcntl, fd, 1, 0),
+        sys!(SYS_umask, 0o22).0,
+        sys!(SYS_alarm, 10).0 > 0
+    );
     let raw = sys!(SYS_fork);
     if raw.0 == 0 {
         exit(7);
@@ -56,7 +91,8 @@ fn vfork() {
         put(a as usize, b"vm");
         5
     }
-    let p = unsafe { libc::clone(child, stack as *mut _, CLONE_VM | CLONE_VFORK | SIGCHLD, pending as *mut _) };
+    let p =
+        unsafe { libc::clone(child, stack as *mut _, CLONE_VM | CLONE_VFORK | SIGCHLD, pending as *mut _) };
     say!("shared memory and parent waited={} end={}", show::bytes(&get(pending, 2)), wait(p));
 }
 
@@ -76,14 +112,23 @@ fn clone_flags() {
         let end = wait(p);
         let mut b = [0u8; 4096];
         let moved = sys!(SYS_getcwd, &mut b, 4096).0 == 2;
-        say!("{n} {end} fd={} cwd moved={moved} umask={:o}", sys!(SYS_fcntl, fd, 1, 0), sys!(SYS_umask, 0o022).0);
+        say!(
+            "{n} {end} fd={} cwd moved={moved} umask={:o}",
+            sys!(SYS_fcntl, fd, 1, 0),
+            sys!(SYS_umask, 0o022).0
+        );
         if let Ok(h) = here {
             let _ = std::env::set_current_dir(h);
         }
         close(fd);
     }
     let bad = |fl: i32| sys!(SYS_clone, fl, 0, 0, 0, 0);
-    say!("thread without vm={} sighand without vm={} fs with newns={}", bad(libc::CLONE_THREAD), bad(libc::CLONE_SIGHAND), bad(CLONE_FS | libc::CLONE_NEWNS));
+    say!(
+        "thread without vm={} sighand without vm={} fs with newns={}",
+        bad(libc::CLONE_THREAD),
+        bad(libc::CLONE_SIGHAND),
+        bad(CLONE_FS | libc::CLONE_NEWNS)
+    );
     say!("thread without sighand={}", bad(libc::CLONE_THREAD | CLONE_VM));
     // The exit signal 0: only __WALL or __WCLONE see the child.
     let p = sys!(SYS_clone, 0, 0, 0, 0, 0);
@@ -110,7 +155,9 @@ fn clone_tids() {
         exit(3);
     }
     let mut si: libc::siginfo_t = zeroed();
-    say!("pidfd={fd} wait={} status={}", sys!(SYS_waitid, 3, fd, &mut si, WEXITED, 0), unsafe { si.si_status() });
+    say!("pidfd={fd} wait={} status={}", sys!(SYS_waitid, 3, fd, &mut si, WEXITED, 0), unsafe {
+        si.si_status()
+    });
 }
 
 fn clone3() {
@@ -128,15 +175,39 @@ fn clone3() {
         a
     };
     say!("plain={} small={} short={} zero={}", go(&plain, 88), go(&plain, 64), go(&plain, 63), go(&plain, 0));
-    say!("huge={} bad flag={} detached={}", go(&plain, 5000), go(&with(0, 1 << 60), 88), go(&with(0, 0x0040_0000), 88));
-    say!("signal in flags={} bad signal={} stack without size={}", go(&with(0, 17), 88), go(&with(4, 100), 88), go(&with(5, 0x1000), 88));
-    say!("size without stack={} null={} set_tid_size={}", go(&with(6, 0x1000), 88), sys!(SYS_clone3, 0, 88), go(&with(9, 1), 88));
+    say!(
+        "huge={} bad flag={} detached={}",
+        go(&plain, 5000),
+        go(&with(0, 1 << 60), 88),
+        go(&with(0, 0x0040_0000), 88)
+    );
+    say!(
+        "signal in flags={} bad signal={} stack without size={}",
+        go(&with(0, 17), 88),
+        go(&with(4, 100), 88),
+        go(&with(5, 0x1000), 88)
+    );
+    say!(
+        "size without stack={} null={} set_tid_size={}",
+        go(&with(6, 0x1000), 88),
+        sys!(SYS_clone3, 0, 88),
+        go(&with(9, 1), 88)
+    );
 }
 
 fn waits() {
     let mut st = 0;
-    say!("none={} pid={} group={}", sys!(SYS_wait4, -1, &mut st, 0, 0), sys!(SYS_wait4, 999_999, &mut st, 0, 0), sys!(SYS_wait4, 0, &mut st, 0, 0));
-    say!("options={} minimum pid={}", sys!(SYS_wait4, -1, &mut st, 0x100, 0), sys!(SYS_wait4, i32::MIN, &mut st, 0, 0));
+    say!(
+        "none={} pid={} group={}",
+        sys!(SYS_wait4, -1, &mut st, 0, 0),
+        sys!(SYS_wait4, 999_999, &mut st, 0, 0),
+        sys!(SYS_wait4, 0, &mut st, 0, 0)
+    );
+    say!(
+        "options={} minimum pid={}",
+        sys!(SYS_wait4, -1, &mut st, 0x100, 0),
+        sys!(SYS_wait4, i32::MIN, &mut st, 0, 0)
+    );
     let (r, w) = pipe(0);
     let p = spawn(|| {
         close(w);
@@ -153,7 +224,12 @@ fn waits() {
     post(w);
     let mut ru: libc::rusage = zeroed();
     let a = sys!(SYS_wait4, -1, &mut st, 0, &mut ru).0 == i64::from(p);
-    say!("ended={a} {} again={} rss sane={}", show::status(st), sys!(SYS_wait4, p, &mut st, 0, 0), ru.ru_maxrss >= 0);
+    say!(
+        "ended={a} {} again={} rss sane={}",
+        show::status(st),
+        sys!(SYS_wait4, p, &mut st, 0, 0),
+        ru.ru_maxrss >= 0
+    );
     let p = spawn(|| 1);
     say!("null status={} ", sys!(SYS_wait4, p, 0, 0, 0).0 == i64::from(p));
     let p = spawn(|| 1);
@@ -163,7 +239,13 @@ fn waits() {
 fn info(r: R, si: &libc::siginfo_t, p: i32) -> String {
     unsafe {
         let mine = si.si_pid() == 0 || si.si_uid() == sys!(SYS_getuid).0 as u32;
-        format!("{r} {} {} status={} pid={} uid={mine}", show::signal(si.si_signo), show::si_code(SIGCHLD, si.si_code), si.si_status(), si.si_pid() == p)
+        format!(
+            "{r} {} {} status={} pid={} uid={mine}",
+            show::signal(si.si_signo),
+            show::si_code(SIGCHLD, si.si_code),
+            si.si_status(),
+            si.si_pid() == p
+        )
     }
 }
 
@@ -175,7 +257,11 @@ fn waitid() {
         info(r, &si, p)
     };
     let (r, w) = pipe(0);
-    let p = spawn(|| { close(w); await_post(r); 33 });
+    let p = spawn(|| {
+        close(w);
+        await_post(r);
+        33
+    });
     say!("running={}", go(p, WEXITED | WNOHANG));
     kill(p, SIGSTOP);
     say!("stop nowait={}", go(p, WSTOPPED | WNOWAIT));
@@ -187,16 +273,32 @@ fn waitid() {
     say!("exit nowait={}", go(p, WEXITED | WNOWAIT));
     say!("exit={}", go(p, WEXITED));
     say!("gone={}", go(p, WEXITED));
-    let q = spawn(|| { sys!(SYS_kill, sys!(SYS_getpid).0, SIGTERM); 0 });
+    let q = spawn(|| {
+        sys!(SYS_kill, sys!(SYS_getpid).0, SIGTERM);
+        0
+    });
     say!("killed={}", go(q, WEXITED));
-    say!("no options={} bad options={} bad type={}", go(p, 0), go(p, WEXITED | 0x100), sys!(SYS_waitid, 9, 0, &mut zeroed::<libc::siginfo_t>(), WEXITED, 0));
+    say!(
+        "no options={} bad options={} bad type={}",
+        go(p, 0),
+        go(p, WEXITED | 0x100),
+        sys!(SYS_waitid, 9, 0, &mut zeroed::<libc::siginfo_t>(), WEXITED, 0)
+    );
     let q = spawn(|| 1);
-    say!("all, null info={} pid 0={}", sys!(SYS_waitid, libc::P_ALL, 0, 0, WEXITED, 0), sys!(SYS_waitid, libc::P_PID, 0, 0, WEXITED, 0));
+    say!(
+        "all, null info={} pid 0={}",
+        sys!(SYS_waitid, libc::P_ALL, 0, 0, WEXITED, 0),
+        sys!(SYS_waitid, libc::P_PID, 0, 0, WEXITED, 0)
+    );
     let _ = q;
 }
 
 fn wait_groups() {
-    let a = spawn(|| { sys!(SYS_setpgid, 0, 0); sleep_ms(10); 1 });
+    let a = spawn(|| {
+        sys!(SYS_setpgid, 0, 0);
+        sleep_ms(10);
+        1
+    });
     sys!(SYS_setpgid, a, a);
     let b = spawn(|| 2);
     let mut st = 0;
@@ -210,7 +312,9 @@ fn wait_groups() {
     let c = spawn(|| 3);
     let r = loop {
         let r = sys!(SYS_wait4, c, &mut st, 0, 0);
-        if r.0 != -4 { break r }
+        if r.0 != -4 {
+            break r;
+        }
     };
     say!("nocldwait={r}");
 }
@@ -219,16 +323,40 @@ fn groups() {
     let me = sys!(SYS_getpid);
     say!("pgrp is pid={} sid is pid={}", sys!(SYS_getpgrp) == me, sys!(SYS_getsid, 0) == me);
     say!("leader setsid={} leader setpgid={}", sys!(SYS_setsid), sys!(SYS_setpgid, 0, 0));
-    say!("getpgid missing={} getsid missing={} negative={}", sys!(SYS_getpgid, 999_999), sys!(SYS_getsid, 999_999), sys!(SYS_getpgid, -1));
+    say!(
+        "getpgid missing={} getsid missing={} negative={}",
+        sys!(SYS_getpgid, 999_999),
+        sys!(SYS_getsid, 999_999),
+        sys!(SYS_getpgid, -1)
+    );
     fate(|| {
-        say!("child own group={} is leader={}", sys!(SYS_setpgid, 0, 0), sys!(SYS_getpgrp) == sys!(SYS_getpid));
-        say!("back={} missing group={} negative={} init={}", sys!(SYS_setpgid, 0, me.0), sys!(SYS_setpgid, 0, 999_999), sys!(SYS_setpgid, 0, -1), sys!(SYS_setpgid, 1, 0));
-        say!("setsid={} sid={} pgrp={}", sys!(SYS_setsid).ok(), sys!(SYS_getsid, 0) == sys!(SYS_getpid), sys!(SYS_getpgrp) == sys!(SYS_getpid));
+        say!(
+            "child own group={} is leader={}",
+            sys!(SYS_setpgid, 0, 0),
+            sys!(SYS_getpgrp) == sys!(SYS_getpid)
+        );
+        say!(
+            "back={} missing group={} negative={} init={}",
+            sys!(SYS_setpgid, 0, me.0),
+            sys!(SYS_setpgid, 0, 999_999),
+            sys!(SYS_setpgid, 0, -1),
+            sys!(SYS_setpgid, 1, 0)
+        );
+        say!(
+            "setsid={} sid={} pgrp={}",
+            sys!(SYS_setsid).ok(),
+            sys!(SYS_getsid, 0) == sys!(SYS_getpid),
+            sys!(SYS_getpgrp) == sys!(SYS_getpid)
+        );
         say!("parent's group from new session={}", sys!(SYS_setpgid, 0, me.0));
         0
     });
     let (r, w) = pipe(0);
-    let p = spawn(|| { close(w); await_post(r); 0 });
+    let p = spawn(|| {
+        close(w);
+        await_post(r);
+        0
+    });
     say!("set child's={} seen={}", sys!(SYS_setpgid, p, p), sys!(SYS_getpgid, p).0 == i64::from(p));
     post(w);
     wait(p);
@@ -272,12 +400,27 @@ fn orphans() {
 
 fn pidfd() {
     let (r, w) = pipe(0);
-    let p = spawn(|| { close(w); await_post(r); 21 });
+    let p = spawn(|| {
+        close(w);
+        await_post(r);
+        21
+    });
     let fd = sys!(SYS_pidfd_open, p, 0).fd();
     let mut pf = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     say!("open={} cloexec={} poll={}", fd >= 0, sys!(SYS_fcntl, fd, 1, 0), sys!(SYS_poll, &mut pf, 1, 0));
-    say!("null signal={} bad={} flags={}", sys!(SYS_pidfd_send_signal, fd, 0, 0, 0), sys!(SYS_pidfd_send_signal, fd, 99, 0, 0), sys!(SYS_pidfd_send_signal, fd, 0, 0, 0x100));
-    say!("on a pipe={} open missing={} negative={} flags={}", sys!(SYS_pidfd_send_signal, r, 0, 0, 0), sys!(SYS_pidfd_open, 999_999, 0), sys!(SYS_pidfd_open, -1, 0), sys!(SYS_pidfd_open, p, 1));
+    say!(
+        "null signal={} bad={} flags={}",
+        sys!(SYS_pidfd_send_signal, fd, 0, 0, 0),
+        sys!(SYS_pidfd_send_signal, fd, 99, 0, 0),
+        sys!(SYS_pidfd_send_signal, fd, 0, 0, 0x100)
+    );
+    say!(
+        "on a pipe={} open missing={} negative={} flags={}",
+        sys!(SYS_pidfd_send_signal, r, 0, 0, 0),
+        sys!(SYS_pidfd_open, 999_999, 0),
+        sys!(SYS_pidfd_open, -1, 0),
+        sys!(SYS_pidfd_open, p, 1)
+    );
     let got = sys!(SYS_pidfd_getfd, fd, r, 0);
     say!("getfd={} bad={}", got.sign(), sys!(SYS_pidfd_getfd, fd, 9999, 0));
     say!("term={}", sys!(SYS_pidfd_send_signal, fd, SIGTERM, 0, 0));
@@ -287,13 +430,26 @@ fn pidfd() {
     let mut si: libc::siginfo_t = zeroed();
     let rr = sys!(SYS_waitid, 3, fd, &mut si, WEXITED, 0);
     say!("waitid={} gone={}", info(rr, &si, p), sys!(SYS_pidfd_send_signal, fd, 0, 0, 0));
-    say!("waitid again={} bad fd={}", sys!(SYS_waitid, 3, fd, &mut si, WEXITED, 0), sys!(SYS_waitid, 3, 9999, &mut si, WEXITED, 0));
+    say!(
+        "waitid again={} bad fd={}",
+        sys!(SYS_waitid, 3, fd, &mut si, WEXITED, 0),
+        sys!(SYS_waitid, 3, 9999, &mut si, WEXITED, 0)
+    );
 }
 
 fn priorities() {
-    say!("get={} bad which={} missing={}", sys!(SYS_getpriority, 0, 0).ok(), sys!(SYS_getpriority, 9, 0), sys!(SYS_getpriority, 0, 999_999));
+    say!(
+        "get={} bad which={} missing={}",
+        sys!(SYS_getpriority, 0, 0).ok(),
+        sys!(SYS_getpriority, 9, 0),
+        sys!(SYS_getpriority, 0, 999_999)
+    );
     let now = 20 - sys!(SYS_getpriority, 0, 0).0;
-    say!("raise by 3={} get={}", sys!(SYS_setpriority, 0, 0, now + 3), 20 - sys!(SYS_getpriority, 0, 0).0 - now);
+    say!(
+        "raise by 3={} get={}",
+        sys!(SYS_setpriority, 0, 0, now + 3),
+        20 - sys!(SYS_getpriority, 0, 0).0 - now
+    );
     say!("child has it={}", fate(|| (20 - sys!(SYS_getpriority, 0, 0).0 - now) as i32));
     say!("clamped={} get={}", sys!(SYS_setpriority, 0, 0, 100), sys!(SYS_getpriority, 0, 0));
     say!("set missing={} bad which={}", sys!(SYS_setpriority, 0, 999_999, 0), sys!(SYS_setpriority, 7, 0, 0));
@@ -309,53 +465,166 @@ fn limits() {
     for r in 0..17 {
         say!("{r} get={} ordered={}", sys!(SYS_prlimit64, 0, r, 0, &mut l), l.rlim_cur <= l.rlim_max);
     }
-    say!("bad resource={} cur over max={}", sys!(SYS_prlimit64, 0, 17, 0, &mut l), sys!(SYS_prlimit64, 0, libc::RLIMIT_CPU, &libc::rlimit { rlim_cur: 10, rlim_max: 5 }, 0));
+    say!(
+        "bad resource={} cur over max={}",
+        sys!(SYS_prlimit64, 0, 17, 0, &mut l),
+        sys!(SYS_prlimit64, 0, libc::RLIMIT_CPU, &libc::rlimit { rlim_cur: 10, rlim_max: 5 }, 0)
+    );
     let (set, mut old) = (libc::rlimit { rlim_cur: 100, rlim_max: 200 }, zeroed::<libc::rlimit>());
     sys!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, &set, 0);
     say!("set={} old={}", sys!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, &set, &mut old), old.rlim_cur);
-    say!("old={} {} getrlimit={}", old.rlim_cur, old.rlim_max, sys!(SYS_getrlimit, libc::RLIMIT_NOFILE, &mut l));
-    say!("child inherits={}", fate(|| { let mut l: libc::rlimit = zeroed(); sys!(SYS_getrlimit, libc::RLIMIT_NOFILE, &mut l); l.rlim_cur as i32 }));
-    say!("missing pid={} null={} bad={}", sys!(SYS_prlimit64, 999_999, 7, 0, &mut l), sys!(SYS_prlimit64, 0, 7, 0, 0), sys!(SYS_prlimit64, 0, 7, 1, 0));
-    let p = spawn(|| { sleep_ms(5000); 0 });
+    say!(
+        "old={} {} getrlimit={}",
+        old.rlim_cur,
+        old.rlim_max,
+        sys!(SYS_getrlimit, libc::RLIMIT_NOFILE, &mut l)
+    );
+    say!(
+        "child inherits={}",
+        fate(|| {
+            let mut l: libc::rlimit = zeroed();
+            sys!(SYS_getrlimit, libc::RLIMIT_NOFILE, &mut l);
+            l.rlim_cur as i32
+        })
+    );
+    say!(
+        "missing pid={} null={} bad={}",
+        sys!(SYS_prlimit64, 999_999, 7, 0, &mut l),
+        sys!(SYS_prlimit64, 0, 7, 0, 0),
+        sys!(SYS_prlimit64, 0, 7, 1, 0)
+    );
+    let p = spawn(|| {
+        sleep_ms(5000);
+        0
+    });
     say!("of a child={} {}", sys!(SYS_prlimit64, p, libc::RLIMIT_NOFILE, 0, &mut l), l.rlim_cur);
     kill(p, SIGKILL);
     wait(p);
-    sys!(SYS_prlimit64, 0, libc::RLIMIT_AS, &libc::rlimit { rlim_cur: 1 << 20, rlim_max: libc::RLIM_INFINITY }, 0);
+    sys!(
+        SYS_prlimit64,
+        0,
+        libc::RLIMIT_AS,
+        &libc::rlimit { rlim_cur: 1 << 20, rlim_max: libc::RLIM_INFINITY },
+        0
+    );
     say!("address space limit={}", sys!(SYS_mmap, 0, 64 << 20, RW, PRIV, -1, 0));
 }
 
 fn cpu_limit() {
-    say!("xcpu={}", fate(|| {
-        sys!(SYS_setrlimit, libc::RLIMIT_CPU, &libc::rlimit { rlim_cur: 1, rlim_max: 2 });
-        loop { std::hint::spin_loop() }
-    }));
+    say!(
+        "xcpu={}",
+        fate(|| {
+            sys!(SYS_setrlimit, libc::RLIMIT_CPU, &libc::rlimit { rlim_cur: 1, rlim_max: 2 });
+            loop {
+                std::hint::spin_loop()
+            }
+        })
+    );
 }
 
 fn usage() {
     let mut ru: libc::rusage = zeroed();
     let t = crate::run::now_ms();
-    while crate::run::now_ms() - t < 60 { std::hint::spin_loop(); }
-    say!("self={} time moved={} rss={}", sys!(SYS_getrusage, 0, &mut ru), ru.ru_utime.tv_usec + ru.ru_stime.tv_usec + ru.ru_utime.tv_sec > 0, ru.ru_maxrss > 0);
-    say!("time moved={} rss={}", ru.ru_utime.tv_usec + ru.ru_stime.tv_usec + ru.ru_utime.tv_sec > 0, ru.ru_maxrss > 0);
-    say!("children={} thread={} bad={} null={}", sys!(SYS_getrusage, -1, &mut ru), sys!(SYS_getrusage, 1, &mut ru), sys!(SYS_getrusage, 5, &mut ru), sys!(SYS_getrusage, 0, 0));
+    while crate::run::now_ms() - t < 60 {
+        std::hint::spin_loop();
+    }
+    say!(
+        "self={} time moved={} rss={}",
+        sys!(SYS_getrusage, 0, &mut ru),
+        ru.ru_utime.tv_usec + ru.ru_stime.tv_usec + ru.ru_utime.tv_sec > 0,
+        ru.ru_maxrss > 0
+    );
+    say!(
+        "time moved={} rss={}",
+        ru.ru_utime.tv_usec + ru.ru_stime.tv_usec + ru.ru_utime.tv_sec > 0,
+        ru.ru_maxrss > 0
+    );
+    say!(
+        "children={} thread={} bad={} null={}",
+        sys!(SYS_getrusage, -1, &mut ru),
+        sys!(SYS_getrusage, 1, &mut ru),
+        sys!(SYS_getrusage, 5, &mut ru),
+        sys!(SYS_getrusage, 0, 0)
+    );
 }
 
 fn prctls() {
     let mut b = [0u8; 16];
-    say!("set name={} get={} name={}", sys!(SYS_prctl, libc::PR_SET_NAME, c"a-name-longer-than-fifteen", 0, 0, 0), sys!(SYS_prctl, libc::PR_GET_NAME, &mut b, 0, 0, 0), show::bytes(&b));
+    say!(
+        "set name={} get={} name={}",
+        sys!(SYS_prctl, libc::PR_SET_NAME, c"a-name-longer-than-fifteen", 0, 0, 0),
+        sys!(SYS_prctl, libc::PR_GET_NAME, &mut b, 0, 0, 0),
+        show::bytes(&b)
+    );
     say!("name={} null={}", show::bytes(&b), sys!(SYS_prctl, libc::PR_SET_NAME, 0, 0, 0, 0));
     let mut v = -1i32;
-    say!("pdeathsig={} get={} bad={}", sys!(SYS_prctl, libc::PR_SET_PDEATHSIG, 15, 0, 0, 0), sys!(SYS_prctl, libc::PR_GET_PDEATHSIG, &mut v, 0, 0, 0), sys!(SYS_prctl, libc::PR_SET_PDEATHSIG, 99, 0, 0, 0));
-    say!("value={v} cleared in child={}", fate(|| { let mut v = -1i32; sys!(SYS_prctl, libc::PR_GET_PDEATHSIG, &mut v, 0, 0, 0); v }));
-    say!("dumpable={} set 0={} now={} bad={}", sys!(SYS_prctl, 3, 0, 0, 0, 0), sys!(SYS_prctl, 4, 0, 0, 0, 0), sys!(SYS_prctl, 3, 0, 0, 0, 0), sys!(SYS_prctl, 4, 2, 0, 0, 0));
-    say!("no_new_privs={} set={} now={} unset={} args={}", sys!(SYS_prctl, 39, 0, 0, 0, 0), sys!(SYS_prctl, 38, 1, 0, 0, 0), sys!(SYS_prctl, 39, 0, 0, 0, 0), sys!(SYS_prctl, 38, 0, 0, 0, 0), sys!(SYS_prctl, 39, 1, 0, 0, 0));
-    say!("seccomp={} keepcaps={} set={} now={} bad={}", sys!(SYS_prctl, 21, 0, 0, 0, 0), sys!(SYS_prctl, 7, 0, 0, 0, 0), sys!(SYS_prctl, 8, 1, 0, 0, 0), sys!(SYS_prctl, 7, 0, 0, 0, 0), sys!(SYS_prctl, 8, 2, 0, 0, 0));
-    say!("unknown={} negative={} timerslack={}", sys!(SYS_prctl, 9999, 0, 0, 0, 0), sys!(SYS_prctl, -1, 0, 0, 0, 0), sys!(SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0));
-    say!("set slack={} now={}", sys!(SYS_prctl, libc::PR_SET_TIMERSLACK, 12345, 0, 0, 0), sys!(SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0));
-    say!("personality={} set={} now={}", sys!(SYS_personality, u32::MAX), sys!(SYS_personality, 0x004_0000), sys!(SYS_personality, u32::MAX));
+    say!(
+        "pdeathsig={} get={} bad={}",
+        sys!(SYS_prctl, libc::PR_SET_PDEATHSIG, 15, 0, 0, 0),
+        sys!(SYS_prctl, libc::PR_GET_PDEATHSIG, &mut v, 0, 0, 0),
+        sys!(SYS_prctl, libc::PR_SET_PDEATHSIG, 99, 0, 0, 0)
+    );
+    say!(
+        "value={v} cleared in child={}",
+        fate(|| {
+            let mut v = -1i32;
+            sys!(SYS_prctl, libc::PR_GET_PDEATHSIG, &mut v, 0, 0, 0);
+            v
+        })
+    );
+    say!(
+        "dumpable={} set 0={} now={} bad={}",
+        sys!(SYS_prctl, 3, 0, 0, 0, 0),
+        sys!(SYS_prctl, 4, 0, 0, 0, 0),
+        sys!(SYS_prctl, 3, 0, 0, 0, 0),
+        sys!(SYS_prctl, 4, 2, 0, 0, 0)
+    );
+    say!(
+        "no_new_privs={} set={} now={} unset={} args={}",
+        sys!(SYS_prctl, 39, 0, 0, 0, 0),
+        sys!(SYS_prctl, 38, 1, 0, 0, 0),
+        sys!(SYS_prctl, 39, 0, 0, 0, 0),
+        sys!(SYS_prctl, 38, 0, 0, 0, 0),
+        sys!(SYS_prctl, 39, 1, 0, 0, 0)
+    );
+    say!(
+        "seccomp={} keepcaps={} set={} now={} bad={}",
+        sys!(SYS_prctl, 21, 0, 0, 0, 0),
+        sys!(SYS_prctl, 7, 0, 0, 0, 0),
+        sys!(SYS_prctl, 8, 1, 0, 0, 0),
+        sys!(SYS_prctl, 7, 0, 0, 0, 0),
+        sys!(SYS_prctl, 8, 2, 0, 0, 0)
+    );
+    say!(
+        "unknown={} negative={} timerslack={}",
+        sys!(SYS_prctl, 9999, 0, 0, 0, 0),
+        sys!(SYS_prctl, -1, 0, 0, 0, 0),
+        sys!(SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0)
+    );
+    say!(
+        "set slack={} now={}",
+        sys!(SYS_prctl, libc::PR_SET_TIMERSLACK, 12345, 0, 0, 0),
+        sys!(SYS_prctl, libc::PR_GET_TIMERSLACK, 0, 0, 0, 0)
+    );
+    say!(
+        "personality={} set={} now={}",
+        sys!(SYS_personality, u32::MAX),
+        sys!(SYS_personality, 0x004_0000),
+        sys!(SYS_personality, u32::MAX)
+    );
     let (mut fs, mut gs) = (0usize, 1usize);
-    say!("arch get fs={} nonzero={} gs={} bad={}", sys!(SYS_arch_prctl, 0x1003, &mut fs), fs != 0, sys!(SYS_arch_prctl, 0x1004, &mut gs), sys!(SYS_arch_prctl, 0x9999, 0));
-    say!("gs={gs} set kernel gs={} set gs={}", sys!(SYS_arch_prctl, 0x1001, crate::mem::KERNEL), sys!(SYS_arch_prctl, 0x1001, 0));
+    say!(
+        "arch get fs={} nonzero={} gs={} bad={}",
+        sys!(SYS_arch_prctl, 0x1003, &mut fs),
+        fs != 0,
+        sys!(SYS_arch_prctl, 0x1004, &mut gs),
+        sys!(SYS_arch_prctl, 0x9999, 0)
+    );
+    say!(
+        "gs={gs} set kernel gs={} set gs={}",
+        sys!(SYS_arch_prctl, 0x1001, crate::mem::KERNEL),
+        sys!(SYS_arch_prctl, 0x1001, 0)
+    );
 }
 
 fn pdeathsig() {

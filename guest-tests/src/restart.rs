@@ -59,14 +59,20 @@ fn polls() {
     };
     both("poll", || drop_it(sys!(SYS_poll, &mut pf, 1, 3000)));
     both("ppoll", || drop_it(sys!(SYS_ppoll, &mut pf, 1, &ts(3000), 0, 8)));
-    both("select", || { let mut f = 1u64 << r; drop_it(sys!(SYS_select, r + 1, &mut f, 0, 0, 0)) });
+    both("select", || {
+        let mut f = 1u64 << r;
+        drop_it(sys!(SYS_select, r + 1, &mut f, 0, 0, 0))
+    });
     both("epoll_wait", || drop_it(sys!(SYS_epoll_wait, ep, &mut ev, 2, 3000)));
 }
 
 fn sleeps() {
     both("nanosleep", || sys!(SYS_nanosleep, &ts(90), 0));
     both("clock_nanosleep relative", || sys!(SYS_clock_nanosleep, 1, 0, &ts(90), 0));
-    both("clock_nanosleep absolute", || { let t = ts(now_ms() + 90); sys!(SYS_clock_nanosleep, 1, 1, &t, 0) });
+    both("clock_nanosleep absolute", || {
+        let t = ts(now_ms() + 90);
+        sys!(SYS_clock_nanosleep, 1, 1, &t, 0)
+    });
     let mut rem: libc::timespec = zeroed();
     handler(libc::SIGALRM, tick as *const () as usize, 0);
     sys!(SYS_setitimer, 0, &[0i64, 0, 0, 20_000], 0);
@@ -80,15 +86,25 @@ fn sleeps() {
 
 fn waits() {
     both("wait4", || {
-        let p = spawn(|| { sleep_ms(80); 7 });
+        let p = spawn(|| {
+            sleep_ms(80);
+            7
+        });
         let r = sys!(SYS_wait4, p, 0, 0, 0);
-        if !r.ok() { wait(p); }
+        if !r.ok() {
+            wait(p);
+        }
         if r.ok() { R(0) } else { r }
     });
     both("waitid", || {
-        let p = spawn(|| { sleep_ms(80); 7 });
+        let p = spawn(|| {
+            sleep_ms(80);
+            7
+        });
         let r = sys!(SYS_waitid, libc::P_PID, p, 0, libc::WEXITED, 0);
-        if !r.ok() { wait(p); }
+        if !r.ok() {
+            wait(p);
+        }
         r
     });
     let word = AtomicI32::new(3);
@@ -131,7 +147,9 @@ fn accepts() {
 fn stopped() {
     // Stopping and continuing without a handler: only some calls notice.
     let (r, w) = pipe(0);
-    for (n, k) in [("read", 0), ("epoll_wait", 1), ("poll", 2), ("nanosleep", 3), ("sigtimedwait", 4), ("futex", 5)] {
+    for (n, k) in
+        [("read", 0), ("epoll_wait", 1), ("poll", 2), ("nanosleep", 3), ("sigtimedwait", 4), ("futex", 5)]
+    {
         let p = spawn(|| {
             mask(libc::SIG_BLOCK, &[libc::SIGUSR1]);
             let mut b = [0u8; 64];
@@ -159,5 +177,12 @@ fn stopped() {
     }
 }
 
-pub(crate) const CASES: &[Case] =
-    &[("reads", reads), ("polls", polls), ("sleeps", sleeps), ("waits", waits), ("writes", writes), ("accepts", accepts), ("stopped", stopped)];
+pub(crate) const CASES: &[Case] = &[
+    ("reads", reads),
+    ("polls", polls),
+    ("sleeps", sleeps),
+    ("waits", waits),
+    ("writes", writes),
+    ("accepts", accepts),
+    ("stopped", stopped),
+];

@@ -1,6 +1,6 @@
 //! Threads and futexes.
 
-use crate::mem::{PAGE, SHARED, RW, UNMAPPED, map};
+use crate::mem::{PAGE, RW, SHARED, UNMAPPED, map};
 use crate::run::{Case, cat, fate, handler, now_ms, say, sleep_ms, spawn, sys, ts, wait};
 use crate::show::R;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
@@ -29,7 +29,14 @@ fn ids() {
     let t = thread::spawn(move || (sys!(SYS_getpid), sys!(SYS_gettid), sys!(SYS_getppid)));
     let (p, t2, _) = t.join().unwrap();
     say!("main tid is pid={} same pid={} own tid={}", pid == tid, p == pid, t2 != tid);
-    let count = thread::spawn(|| String::from_utf8_lossy(&cat(c"/proc/self/status")).lines().find(|l| l.starts_with("Threads:")).map(str::to_owned)).join().unwrap();
+    let count = thread::spawn(|| {
+        String::from_utf8_lossy(&cat(c"/proc/self/status"))
+            .lines()
+            .find(|l| l.starts_with("Threads:"))
+            .map(str::to_owned)
+    })
+    .join()
+    .unwrap();
     say!("status {:?}", count.map(|c| c.replace('\t', " ")));
     say!("set_tid_address is tid={}", sys!(SYS_set_tid_address, 0) == tid);
 }
@@ -44,11 +51,17 @@ fn sharing() {
     let mut b = [0u8; 64];
     let n = sys!(SYS_getcwd, &mut b, 64);
     say!("cwd={n} umask={:o} fd usable={}", sys!(SYS_umask, 0).0, sys!(SYS_fcntl, fd.fd(), 1, 0));
-    let name = thread::spawn(|| { sys!(SYS_prctl, libc::PR_SET_NAME, c"other", 0, 0, 0); }).join();
+    let name = thread::spawn(|| {
+        sys!(SYS_prctl, libc::PR_SET_NAME, c"other", 0, 0, 0);
+    })
+    .join();
     let mut c = [0u8; 16];
     sys!(SYS_prctl, libc::PR_GET_NAME, &mut c, 0, 0, 0);
     say!("name is the thread's own={} {}", name.is_ok(), !c.starts_with(b"other"));
-    let mask = thread::spawn(|| { crate::run::mask(libc::SIG_BLOCK, &[libc::SIGUSR1]); }).join();
+    let mask = thread::spawn(|| {
+        crate::run::mask(libc::SIG_BLOCK, &[libc::SIGUSR1]);
+    })
+    .join();
     let mut m = 0u64;
     sys!(SYS_rt_sigprocmask, 0, 0, &mut m, 8);
     say!("mask is the thread's own={} {m:#x}", mask.is_ok());
@@ -57,10 +70,26 @@ fn sharing() {
 fn futex_basic() {
     static W: AtomicU32 = AtomicU32::new(0);
     say!("value differs={} timeout={} wake none={}", sleep_on(&W, 5, 10), sleep_on(&W, 0, 20), wake(&W, 10));
-    say!("zero timeout={} negative={} bad nsec={}", sleep_on(&W, 0, 0), sys!(SYS_futex, &W, PRIVATE, 0, &[-1i64, 0], 0, 0), sys!(SYS_futex, &W, PRIVATE, 0, &[0i64, 1_000_000_000], 0, 0));
+    say!(
+        "zero timeout={} negative={} bad nsec={}",
+        sleep_on(&W, 0, 0),
+        sys!(SYS_futex, &W, PRIVATE, 0, &[-1i64, 0], 0, 0),
+        sys!(SYS_futex, &W, PRIVATE, 0, &[0i64, 1_000_000_000], 0, 0)
+    );
     let a = &raw const W as usize;
-    say!("unaligned={} null={} kernel={} unmapped={}", sys!(SYS_futex, a + 1, 0, 0, 0, 0, 0), sys!(SYS_futex, 0, 0, 0, 0, 0, 0), sys!(SYS_futex, crate::mem::KERNEL, 0, 0, 0, 0, 0), sys!(SYS_futex, UNMAPPED, 0, 0, 0, 0, 0));
-    say!("bad op={} wake unmapped private={} wild timeout={}", sys!(SYS_futex, &W, 99, 0, 0, 0, 0), sys!(SYS_futex, UNMAPPED, 1 | PRIVATE, 1, 0, 0, 0), sys!(SYS_futex, &W, 0, 0, 1, 0, 0));
+    say!(
+        "unaligned={} null={} kernel={} unmapped={}",
+        sys!(SYS_futex, a + 1, 0, 0, 0, 0, 0),
+        sys!(SYS_futex, 0, 0, 0, 0, 0, 0),
+        sys!(SYS_futex, crate::mem::KERNEL, 0, 0, 0, 0, 0),
+        sys!(SYS_futex, UNMAPPED, 0, 0, 0, 0, 0)
+    );
+    say!(
+        "bad op={} wake unmapped private={} wild timeout={}",
+        sys!(SYS_futex, &W, 99, 0, 0, 0, 0),
+        sys!(SYS_futex, UNMAPPED, 1 | PRIVATE, 1, 0, 0, 0),
+        sys!(SYS_futex, &W, 0, 0, 1, 0, 0)
+    );
     let v = waiters(&W, 3);
     say!("wake one={}", wake(&W, 1));
     sleep_ms(20);
@@ -73,14 +102,27 @@ fn futex_basic() {
 fn futex_bitset() {
     static W: AtomicU32 = AtomicU32::new(0);
     let wait_bits = |b: u32| sys!(SYS_futex, &W, 9 | PRIVATE, 0, 0, 0, b);
-    let v: Vec<_> = [1u32, 2, 4].into_iter().map(|b| thread::spawn(move || sys!(SYS_futex, &W, 9 | PRIVATE, 0, 0, 0, b))).collect();
+    let v: Vec<_> = [1u32, 2, 4]
+        .into_iter()
+        .map(|b| thread::spawn(move || sys!(SYS_futex, &W, 9 | PRIVATE, 0, 0, 0, b)))
+        .collect();
     sleep_ms(40);
     say!("zero mask={} {}", wait_bits(0), sys!(SYS_futex, &W, 10 | PRIVATE, 1, 0, 0, 0));
-    say!("bit 8={} bits 3={} all={}", sys!(SYS_futex, &W, 10 | PRIVATE, 9, 0, 0, 8), sys!(SYS_futex, &W, 10 | PRIVATE, 9, 0, 0, 3), sys!(SYS_futex, &W, 10 | PRIVATE, 9, 0, 0, u32::MAX));
+    say!(
+        "bit 8={} bits 3={} all={}",
+        sys!(SYS_futex, &W, 10 | PRIVATE, 9, 0, 0, 8),
+        sys!(SYS_futex, &W, 10 | PRIVATE, 9, 0, 0, 3),
+        sys!(SYS_futex, &W, 10 | PRIVATE, 9, 0, 0, u32::MAX)
+    );
     say!("results={:?}", join(v));
     let abs = ts(now_ms() + 30);
     let t = now_ms();
-    say!("absolute monotonic={} past={} waited={}", sys!(SYS_futex, &W, 9 | PRIVATE, 0, &abs, 0, u32::MAX), sys!(SYS_futex, &W, 9 | PRIVATE, 0, &ts(1), 0, u32::MAX), now_ms() - t >= 28);
+    say!(
+        "absolute monotonic={} past={} waited={}",
+        sys!(SYS_futex, &W, 9 | PRIVATE, 0, &abs, 0, u32::MAX),
+        sys!(SYS_futex, &W, 9 | PRIVATE, 0, &ts(1), 0, u32::MAX),
+        now_ms() - t >= 28
+    );
     say!("absolute realtime past={}", sys!(SYS_futex, &W, 9 | PRIVATE | 256, 0, &ts(1000), 0, u32::MAX));
 }
 
@@ -92,20 +134,37 @@ fn futex_requeue() {
     say!("wake 1 requeue 2={}", sys!(SYS_futex, &A, 4 | PRIVATE, 1, 2usize, &B, 0));
     say!("left on a={} on b={} results={:?}", wake(&A, 9), wake(&B, 9), join(v));
     let v = waiters(&A, 2);
-    say!("requeue={} b={} a={} {:?}", sys!(SYS_futex, &A, 3 | PRIVATE, 0, 9usize, &B, 0), wake(&B, 9), wake(&A, 9), join(v));
+    say!(
+        "requeue={} b={} a={} {:?}",
+        sys!(SYS_futex, &A, 3 | PRIVATE, 0, 9usize, &B, 0),
+        wake(&B, 9),
+        wake(&A, 9),
+        join(v)
+    );
 }
 
 fn futex_wake_op() {
     static A: AtomicU32 = AtomicU32::new(0);
     static B: AtomicU32 = AtomicU32::new(0);
     let op = |o: u32, oparg: u32, c: u32, carg: u32| o << 28 | c << 24 | oparg << 12 | carg;
-    for (n, o, start) in [("set", op(0, 5, 0, 7), 7), ("add", op(1, 3, 4, 6), 7), ("or", op(2, 8, 1, 7), 7), ("andn", op(3, 1, 2, 3), 7), ("xor", op(4, 0xff, 5, 0), 7), ("shift", op(8, 4, 0, 0), 0)] {
+    for (n, o, start) in [
+        ("set", op(0, 5, 0, 7), 7),
+        ("add", op(1, 3, 4, 6), 7),
+        ("or", op(2, 8, 1, 7), 7),
+        ("andn", op(3, 1, 2, 3), 7),
+        ("xor", op(4, 0xff, 5, 0), 7),
+        ("shift", op(8, 4, 0, 0), 0),
+    ] {
         B.store(start, SeqCst);
         let (v, w) = (waiters(&A, 1), waiters(&B, 0));
         let r = sys!(SYS_futex, &A, 5 | PRIVATE, 1, 1usize, &B, o);
         say!("{n}={r} b={:#x} {:?} {:?}", B.load(SeqCst), join(v), join(w));
     }
-    say!("bad op={} bad cmp={}", sys!(SYS_futex, &A, 5 | PRIVATE, 1, 1usize, &B, op(6, 0, 0, 0)), sys!(SYS_futex, &A, 5 | PRIVATE, 1, 1usize, &B, op(0, 0, 9, 0)));
+    say!(
+        "bad op={} bad cmp={}",
+        sys!(SYS_futex, &A, 5 | PRIVATE, 1, 1usize, &B, op(6, 0, 0, 0)),
+        sys!(SYS_futex, &A, 5 | PRIVATE, 1, 1usize, &B, op(0, 0, 9, 0))
+    );
 }
 
 fn futex_shared() {
@@ -123,8 +182,16 @@ fn futex_shared() {
 
 fn futex_pi() {
     static W: AtomicU32 = AtomicU32::new(0);
-    say!("lock={} owner is tid={}", sys!(SYS_futex, &W, 6 | PRIVATE, 0, 0, 0, 0), i64::from(W.load(SeqCst)) == sys!(SYS_gettid).0);
-    say!("again={} trylock={}", sys!(SYS_futex, &W, 6 | PRIVATE, 0, 0, 0, 0), sys!(SYS_futex, &W, 8 | PRIVATE, 0, 0, 0, 0));
+    say!(
+        "lock={} owner is tid={}",
+        sys!(SYS_futex, &W, 6 | PRIVATE, 0, 0, 0, 0),
+        i64::from(W.load(SeqCst)) == sys!(SYS_gettid).0
+    );
+    say!(
+        "again={} trylock={}",
+        sys!(SYS_futex, &W, 6 | PRIVATE, 0, 0, 0, 0),
+        sys!(SYS_futex, &W, 8 | PRIVATE, 0, 0, 0, 0)
+    );
     let t = thread::spawn(|| sys!(SYS_futex, &W, 6 | PRIVATE, 0, 0, 0, 0));
     sleep_ms(30);
     say!("unlock={} other got it={}", sys!(SYS_futex, &W, 7 | PRIVATE, 0, 0, 0, 0), t.join().unwrap());
@@ -132,7 +199,12 @@ fn futex_pi() {
 }
 
 fn robust() {
-    say!("size={} ok={} null={}", sys!(SYS_set_robust_list, 0, 23), sys!(SYS_set_robust_list, 0, 24), sys!(SYS_get_robust_list, 0, 0, 0));
+    say!(
+        "size={} ok={} null={}",
+        sys!(SYS_set_robust_list, 0, 23),
+        sys!(SYS_set_robust_list, 0, 24),
+        sys!(SYS_get_robust_list, 0, 0, 0)
+    );
     let (mut head, mut len) = (1usize, 0usize);
     say!("get={} head={head} len={len}", sys!(SYS_get_robust_list, 0, &mut head, &mut len));
     say!("head={head} len={len} missing={}", sys!(SYS_get_robust_list, 999_999, &mut head, &mut len));
@@ -156,7 +228,10 @@ fn child_cleartid() {
     let a = map(PAGE, RW, SHARED);
     let w = unsafe { &*(a as *const AtomicU32) };
     w.store(77, SeqCst);
-    let end = fate(|| { sys!(SYS_set_tid_address, a); 0 });
+    let end = fate(|| {
+        sys!(SYS_set_tid_address, a);
+        0
+    });
     // Only memory that others share is cleared when a whole process ends.
     say!("{end} word={}", w.load(SeqCst));
 }
@@ -174,7 +249,10 @@ fn main_exits_first() {
     });
     say!("{end}");
     let end = fate(|| {
-        thread::spawn(|| { sleep_ms(20); sys!(SYS_exit, 8); });
+        thread::spawn(|| {
+            sleep_ms(20);
+            sys!(SYS_exit, 8);
+        });
         sys!(SYS_exit, 5);
         0
     });
@@ -182,9 +260,34 @@ fn main_exits_first() {
 }
 
 fn exit_group() {
-    say!("from a thread={}", fate(|| { let _ = thread::spawn(|| crate::run::exit(19)).join(); 1 }));
-    say!("while others loop={}", fate(|| { for _ in 0..3 { thread::spawn(|| loop { std::hint::spin_loop() }); } sleep_ms(10); 17 }));
-    say!("fault in a thread={}", fate(|| { let _ = thread::spawn(|| unsafe { (8 as *const u8).read_volatile() }).join(); 1 }));
+    say!(
+        "from a thread={}",
+        fate(|| {
+            let _ = thread::spawn(|| crate::run::exit(19)).join();
+            1
+        })
+    );
+    say!(
+        "while others loop={}",
+        fate(|| {
+            for _ in 0..3 {
+                thread::spawn(|| {
+                    loop {
+                        std::hint::spin_loop()
+                    }
+                });
+            }
+            sleep_ms(10);
+            17
+        })
+    );
+    say!(
+        "fault in a thread={}",
+        fate(|| {
+            let _ = thread::spawn(|| unsafe { (8 as *const u8).read_volatile() }).join();
+            1
+        })
+    );
 }
 
 static HIT: AtomicI32 = AtomicI32::new(0);
@@ -204,8 +307,16 @@ fn directed() {
     });
     let tid = rx.recv().unwrap();
     let pid = sys!(SYS_getpid).0;
-    say!("tgkill={} taken by the thread={}", sys!(SYS_tgkill, pid, tid, libc::SIGUSR1), t.join().is_ok() && HIT.load(SeqCst) == tid);
-    say!("gone={} wrong group={}", sys!(SYS_tgkill, pid, tid, 0), sys!(SYS_tgkill, sys!(SYS_getppid).0, pid, 0));
+    say!(
+        "tgkill={} taken by the thread={}",
+        sys!(SYS_tgkill, pid, tid, libc::SIGUSR1),
+        t.join().is_ok() && HIT.load(SeqCst) == tid
+    );
+    say!(
+        "gone={} wrong group={}",
+        sys!(SYS_tgkill, pid, tid, 0),
+        sys!(SYS_tgkill, sys!(SYS_getppid).0, pid, 0)
+    );
     // A signal for the process goes to a thread that does not block it.
     HIT.store(0, SeqCst);
     crate::run::mask(libc::SIG_BLOCK, &[libc::SIGUSR1]);
@@ -243,7 +354,7 @@ fn contention() {
 }
 
 fn fork_in_thread() {
-    let t = thread::spawn(|| fate(|| { i32::from(sys!(SYS_getpid) != sys!(SYS_gettid)) }));
+    let t = thread::spawn(|| fate(|| i32::from(sys!(SYS_getpid) != sys!(SYS_gettid))));
     say!("{}", t.join().unwrap());
     let pid = thread::spawn(|| spawn(|| 14)).join().unwrap();
     say!("waited for by another thread={}", wait(pid));

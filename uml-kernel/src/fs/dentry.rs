@@ -134,6 +134,11 @@ impl Dentry {
         }
     }
 
+    /// It has no name in any directory.
+    pub fn forget_self(&self) {
+        self.deleted.store(true, Ordering::Relaxed);
+    }
+
     /// A name was moved to another directory, over whatever was there; with `exchange` the two were swapped.
     pub fn moved(self: &Arc<Dentry>, name: &[u8], to: &Arc<Dentry>, to_name: &[u8], exchange: bool) {
         let taken = self.children.lock().remove(name);

@@ -30,8 +30,29 @@ pub fn pipe_size(file: &File, set: Option<u64>) -> Result<u64> {
 }
 
 /// F_ADD_SEALS and F_GET_SEALS.
-pub fn seals(_file: &File, _add: Option<u32>) -> Result<u64> {
-    Err(Errno::EINVAL)
+pub fn seals(file: &File, add: Option<u32>) -> Result<u64> {
+    let node = file.inode().as_any().downcast_ref::<super::tmpfs::Node>().ok_or(Errno::EINVAL)?;
+    match add {
+        Some(_) if !file.flags().writes() => Err(Errno::EPERM),
+        Some(add) => node.add_seals(add).map(|()| 0),
+        None => Ok(node.seals().into()),
+    }
+}
+
+/// memfd_create(2): a file without a name, in memory.
+pub fn memfd(name: &[u8], allow_sealing: bool, uid: u32, gid: u32) -> Result<Arc<File>> {
+    static FS: OnceLock<Arc<super::tmpfs::TmpFs>> = OnceLock::new();
+    let fs = FS.get_or_init(|| super::tmpfs::TmpFs::new("tmpfs", u64::MAX / 2, 0o1777, 0, 0));
+    let node = fs.anonymous_file(uid, gid, 0o777);
+    if allow_sealing {
+        node.allow_sealing();
+    }
+    let name = [b"memfd:", name].concat();
+    let ops = super::Inode::open(node.clone(), OpenFlags::RDWR)?;
+    let dentry = super::Dentry::root(&name, node);
+    dentry.forget_self();
+    let mount = super::Mount::new(fs.clone(), dentry.clone(), "none", super::MountFlags::empty());
+    Ok(File::new(ops, Path { mount, dentry }, OpenFlags::RDWR))
 }
 
 /// A file system by its type, for mount(2).

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use content::Opened;
-pub use node::Node;
+pub use node::{Node, seal};
 
 /// Bytes that all in-memory files hold, for `mem=`.
 pub static HELD: AtomicU64 = AtomicU64::new(0);

@@ -17,6 +17,9 @@ pub(super) const TABLE: &[Entry] = &[
         }
         let mut text = fs.cwd.text(&fs.root).unwrap_or_else(|| b"(unreachable)/".to_vec());
         text.push(0);
+        if text.len() > crate::mm::PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
         if text.len() > len as usize {
             return Err(Errno::ERANGE);
         }

@@ -1,7 +1,7 @@
 //! Descriptors of events: eventfd, timerfd, epoll.
 
 use super::signal::{read_set, restore_mask, swap_mask};
-use super::{Entry, full};
+use super::{Entry, full, partial};
 use crate::base::{Errno, Result, Timespec, time};
 use crate::fs::OpenFlags;
 use crate::fs::epoll::{Ctl, Epoll, EpollEvent};
@@ -36,6 +36,27 @@ pub(super) const TABLE: &[Entry] = &[
         let now = file.ops_as::<TimerFd>().ok_or(Errno::EINVAL)?.get();
         ctx.put(at, &spec(now))?;
         Ok(0)
+    }),
+    partial(libc::SYS_memfd_create, "memfd_create", "MFD_HUGETLB", |ctx, [name, flags, ..]| {
+        const CLOEXEC: u64 = 1;
+        const ALLOW_SEALING: u64 = 2;
+        const NOEXEC: u64 = 8;
+        const EXEC: u64 = 16;
+        if flags & !(CLOEXEC | ALLOW_SEALING | NOEXEC | EXEC) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let name = ctx
+            .memory()
+            .string(name, 250)
+            .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::EINVAL } else { e })?;
+        let creds = ctx.creds();
+        let file = crate::fs::special::memfd(
+            &name,
+            flags & (ALLOW_SEALING | NOEXEC) != 0,
+            creds.fsuid,
+            creds.fsgid,
+        )?;
+        ctx.files.add(file, flags & CLOEXEC != 0).map(|fd| fd as u64)
     }),
     full(libc::SYS_epoll_create, "epoll_create", |ctx, [size, ..]| {
         if (size as i32) <= 0 {

@@ -71,6 +71,9 @@ fn mmap(ctx: &mut Ctx, [addr, len, prot, flags, fd, offset]: Args) -> Result<u64
     if !matches!(kind, libc::MAP_PRIVATE | libc::MAP_SHARED | libc::MAP_SHARED_VALIDATE) {
         return Err(Errno::EINVAL);
     }
+    if kind == libc::MAP_SHARED_VALIDATE && flags & libc::MAP_ANONYMOUS != 0 {
+        return Err(Errno::EINVAL);
+    }
     if flags & libc::MAP_HUGETLB != 0 {
         return Err(Errno::ENOMEM);
     }

@@ -17,8 +17,8 @@ pub(super) const TABLE: &[Entry] = &[
         let flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
         fork::clone(ctx, &CloneArgs { flags, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() })
     }),
-    partial(libc::SYS_clone, "clone", "namespaces, CLONE_PIDFD", clone),
-    partial(libc::SYS_clone3, "clone3", "namespaces, cgroups, set_tid, CLONE_PIDFD", clone3),
+    partial(libc::SYS_clone, "clone", "namespaces", clone),
+    partial(libc::SYS_clone3, "clone3", "namespaces, cgroups, set_tid", clone3),
     full(libc::SYS_execve, "execve", |ctx, [path, argv, envp, ..]| {
         execve(ctx, libc::AT_FDCWD, path, argv, envp, 0)
     }),

@@ -187,7 +187,7 @@ fn futex_call(ctx: &mut Ctx, [addr, op, value, timeout, addr2, value3]: Args) ->
                 return Err(Errno::EAGAIN);
             }
             let (woken, moved) = futex::requeue(from, to, value as u32, timeout as u32);
-            Ok(u64::from(woken) + if command == libc::FUTEX_CMP_REQUEUE { moved.into() } else { 0 })
+            Ok((woken + moved).into())
         }
         libc::FUTEX_WAKE_OP => {
             let (one, two) = (futex::key(&ctx.mm, addr, private)?, futex::key(&ctx.mm, addr2, private)?);

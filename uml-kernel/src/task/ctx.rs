@@ -87,6 +87,9 @@ impl Ctx {
 
     /// What a path names. An absolute one does not look at `dirfd`.
     pub fn find(&self, dirfd: i32, path: &[u8], follow: bool) -> Result<Path> {
+        if path.is_empty() {
+            return Err(Errno::ENOENT);
+        }
         let dirfd = if path.first() == Some(&b'/') { libc::AT_FDCWD } else { dirfd };
         self.lookup(dirfd)?.find(path, follow)
     }

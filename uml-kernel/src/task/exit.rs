@@ -26,7 +26,9 @@ impl Ctx {
         let _ = self.stub.flush();
         super::futex::exit_robust_list(&self);
         let clear = task.inner.lock().clear_child_tid;
-        if clear != 0 && !self.stub.stub().is_dead() && self.memory().put_u32(clear, 0).is_ok() {
+        // Nobody is left to see it in an address space that ends with its task.
+        let shared = Arc::strong_count(&self.mm) > 2;
+        if clear != 0 && shared && !self.stub.stub().is_dead() && self.memory().put_u32(clear, 0).is_ok() {
             super::futex::wake_address(&self.mm, clear, 1);
         }
         if let Some(vfork) = self.vfork.take() {

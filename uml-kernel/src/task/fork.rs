@@ -173,6 +173,11 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         vfork: vfork.clone(),
     };
     child.publish_answers();
+    if has(libc::CLONE_PIDFD) {
+        let file = super::pidfd::open(&task.process, crate::fs::OpenFlags::empty());
+        let fd = ctx.files.add(file, true)?;
+        let _ = ctx.memory().put_u32(args.pidfd, fd as u32);
+    }
     start(child)?;
     if let Some(done) = vfork {
         let how = How { uninterruptible: true, deadline: None };

@@ -138,6 +138,8 @@ impl FileOps for Opened {
         if from.is_empty() {
             return Ok(0);
         }
+        let now = self.0.content(|c| Ok(c.size()))?;
+        self.0.check_seals(now, now.max(at.saturating_add(from.len() as u64)), true)?;
         self.change(|c| c.write(from, at))
     }
 
@@ -165,6 +167,9 @@ impl FileOps for Opened {
     }
 
     fn map(&self, file: &File, shared_write: bool) -> Result<MapSource> {
+        if shared_write {
+            self.0.check_seals(0, 0, true)?;
+        }
         let fd = self.0.content_mut(Content::move_to_memfd)?;
         if shared_write || file.flags().writes() {
             return Ok(MapSource::Host(fd));
@@ -184,6 +189,8 @@ impl FileOps for Opened {
         const PUNCH: u32 = 2;
         const ZERO: u32 = 16;
         let end = at + len;
+        let now = self.0.content(|c| Ok(c.size()))?;
+        self.0.check_seals(now, if mode & KEEP == 0 { now.max(end) } else { now }, mode & PUNCH != 0)?;
         match mode {
             0 => self.change(|c| if end > c.size() { c.resize(end) } else { Ok(()) }),
             KEEP => Ok(()),

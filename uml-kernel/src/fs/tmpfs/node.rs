@@ -9,7 +9,7 @@ use crate::fs::{
 };
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 /// An inode.
@@ -19,6 +19,7 @@ pub struct Node {
     me: Weak<Node>,
     inner: Mutex<Inner>,
     anchor: Anchor,
+    seals: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,52 @@ pub(super) fn without_setid(mode: u32) -> u32 {
     mode & !if mode & 0o2010 == 0o2010 { 0o6000 } else { 0o4000 }
 }
 
+/// `F_SEAL_` bits (linux/fcntl.h).
+pub mod seal {
+    /// No more seals.
+    pub const SEAL: u32 = 1;
+    /// It does not shrink.
+    pub const SHRINK: u32 = 2;
+    /// It does not grow.
+    pub const GROW: u32 = 4;
+    /// It is not written.
+    pub const WRITE: u32 = 8;
+    /// It is not written, but by mappings that are.
+    pub const FUTURE_WRITE: u32 = 16;
+}
+
 impl Node {
+    /// Its seals.
+    pub fn seals(&self) -> u32 {
+        self.seals.load(Ordering::SeqCst)
+    }
+
+    /// Lets seals be added, as MFD_ALLOW_SEALING.
+    pub fn allow_sealing(&self) {
+        self.seals.store(0, Ordering::SeqCst);
+    }
+
+    /// Adds seals; EPERM once sealed, EINVAL for unknown ones.
+    pub fn add_seals(&self, add: u32) -> Result<()> {
+        if add & !0x1f != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if self.seals() & seal::SEAL != 0 {
+            return Err(Errno::EPERM);
+        }
+        self.seals.fetch_or(add, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// EPERM if a change of length, or a write, is sealed off.
+    pub(super) fn check_seals(&self, old: u64, new: u64, write: bool) -> Result<()> {
+        let s = self.seals();
+        let sealed = write && s & (seal::WRITE | seal::FUTURE_WRITE) != 0
+            || new < old && s & seal::SHRINK != 0
+            || new > old && s & seal::GROW != 0;
+        if sealed { Err(Errno::EPERM) } else { Ok(()) }
+    }
+
     /// A new inode with one link.
     pub(super) fn new(fs: &Arc<TmpFs>, new: &NewNode<'_>) -> Arc<Node> {
         let now = time::real();
@@ -101,6 +147,7 @@ impl Node {
             me: me.clone(),
             inner: Mutex::new(Rank::Inode, inner),
             anchor: Anchor::default(),
+            seals: AtomicU32::new(seal::SEAL),
         })
     }
 
@@ -228,6 +275,8 @@ impl Inode for Node {
 
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
         if let Some(size) = change.size {
+            let now = self.content(|c| Ok(c.size()))?;
+            self.check_seals(now, size, false)?;
             self.with_content(|content, attr| {
                 attr.mtime = time::real();
                 attr.mode = without_setid(attr.mode);
