@@ -274,7 +274,7 @@ fn fcntl_fl() {
         ("sync_ignored", libc::O_SYNC),
         ("wronly_ignored", O_WRONLY),
         ("creat_ignored", O_CREAT | O_TRUNC | O_EXCL),
-        ("all", -1 & !libc::O_DIRECT),
+        ("all", !libc::O_DIRECT),
         ("zero", 0),
     ] {
         if n == "async" || n == "all" {

@@ -70,8 +70,10 @@ mod tests {
     use std::any::Any;
     use std::collections::BTreeMap;
 
+    type Nodes = BTreeMap<Vec<u8>, (u32, u64, Vec<u8>)>;
+
     #[derive(Default)]
-    struct Fake(parking_lot::Mutex<BTreeMap<Vec<u8>, (u32, u64, Vec<u8>)>>);
+    struct Fake(parking_lot::Mutex<Nodes>);
 
     impl Inode for Fake {
         fn attr(&self) -> Result<Attr> {

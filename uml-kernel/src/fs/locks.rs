@@ -131,13 +131,13 @@ pub fn set(file: &File, space: Space, wanted: Lock, wait: bool) -> Result<()> {
             Some(())
         })
     };
-    if let (true, Owner::Process(..)) = (wait, wanted.owner) {
-        if let Some(blocker) = test(file, space, &wanted)?.map(|l| l.owner) {
-            if deadlock(wanted.owner, blocker) {
-                return Err(Errno::EDEADLK);
-            }
-            WAITING.lock().push((wanted.owner, blocker));
+    if let (true, Owner::Process(..)) = (wait, wanted.owner)
+        && let Some(blocker) = test(file, space, &wanted)?.map(|l| l.owner)
+    {
+        if deadlock(wanted.owner, blocker) {
+            return Err(Errno::EDEADLK);
         }
+        WAITING.lock().push((wanted.owner, blocker));
     }
     let result = if wait {
         CHANGED.wait(How::default(), attempt).map_err(|_| Errno::ERESTARTSYS)

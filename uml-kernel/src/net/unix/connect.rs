@@ -154,10 +154,10 @@ impl UnixSocket {
         state.phase = if other.is_some() { Phase::Connected } else { Phase::Closed };
         let old = std::mem::replace(&mut state.peer, other.clone());
         drop(state);
-        if let Some(old) = old {
-            if !other.is_some_and(|o| Arc::ptr_eq(&o, &old)) {
-                self.disconnected_from(&old);
-            }
+        if let Some(old) = old
+            && !other.is_some_and(|o| Arc::ptr_eq(&o, &old))
+        {
+            self.disconnected_from(&old);
         }
         self.wait.wake_all();
         Ok(())
