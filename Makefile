@@ -9,7 +9,7 @@ all:
 
 demo:
 	@scripts/setup.sh demo
-	@$(CARGO) build --release --quiet -p uml-moo -p cowtool
+	@$(CARGO) build --release --quiet -p uml-moo -p cowtool -p uml-kernel
 	@scripts/demo.sh
 
 # The program that makes every system call, on the host and in the guest: static, so that it needs nothing there.
@@ -48,7 +48,7 @@ fuzz:
 	cow-ops/fuzz/run.sh 60
 
 install: all
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	target/release/cowtool man $(DESTDIR)$(PREFIX)/share/man/man1
 	target/release/uml_moo --man > $(DESTDIR)$(PREFIX)/share/man/man1/uml_moo.1

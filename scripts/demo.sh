@@ -29,4 +29,7 @@ run uml_moo -d session.cow --keep-undo undo.cow
 echo "$want  base.img" | run sha256sum -c -
 run uml_moo undo.cow before.img
 echo "e7b9674c8b44dd78547f63120239ad804eac634fb7e0114b975c546d3495dd3f  before.img" | run sha256sum -c -
+say "And the guest kernel: a command in a jail, over this machine's own files, which it can change as it likes:"
+run uml-kernel run -- sh -c 'id -un; rm -rf /etc; ls -d /etc 2>&1; uname -r'
+run ls -d /etc
 say "All of it is in $top/demo."

@@ -10,7 +10,7 @@ use libc::{
 
 fn private_anonymous() {
     let a = map(4 * PAGE, RW, PRIV);
-    say!("aligned={} zero={} {}", a % PAGE == 0, peek(a, 0), peek(a, 4 * PAGE - 1));
+    say!("aligned={} zero={} {}", a.is_multiple_of(PAGE), peek(a, 0), peek(a, 4 * PAGE - 1));
     put(a, b"parent");
     fate(|| {
         say!("child sees={}", show::bytes(&get(a, 6)));

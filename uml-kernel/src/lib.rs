@@ -1,5 +1,4 @@
 //! A Linux-ABI kernel that runs as an ordinary unprivileged program.
-#![allow(missing_docs)]
 pub mod base;
 pub mod boot;
 pub mod fs;

@@ -18,6 +18,8 @@ struct Cli {
 enum Command {
     /// Run one command in a guest whose root is a host directory.
     Run(Run),
+    /// Print which system calls there are, as a table: docs/syscalls.md is made from it.
+    Syscalls,
 }
 
 #[derive(Debug, Args)]
@@ -56,7 +58,13 @@ fn size(text: &str) -> Option<u64> {
 }
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Run(run) } = Cli::parse();
+    let run = match Cli::parse().command {
+        Command::Run(run) => run,
+        Command::Syscalls => {
+            print!("{}", uml_kernel::syscall::table_text());
+            return ExitCode::SUCCESS;
+        }
+    };
     let mut options = RunOptions {
         root: run.root,
         keep: run.keep,

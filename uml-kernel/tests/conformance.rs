@@ -2,6 +2,8 @@
 //!
 //! `guest-tests` has to be built before (`make guest-tests`): static, so that it needs nothing of the guest's root.
 
+#![allow(clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +12,8 @@ use std::process::{Command, Stdio};
 const KNOWN: &str = include_str!("known-differences.txt");
 
 fn guest_tests() -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guest-tests/x86_64-unknown-linux-gnu/release/guest-tests");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/guest-tests/x86_64-unknown-linux-gnu/release/guest-tests");
     assert!(target.exists(), "{} is missing: run `make guest-tests`", target.display());
     target.canonicalize().expect("its path")
 }
@@ -19,7 +22,8 @@ fn guest_tests() -> PathBuf {
 fn by_case(output: &[u8]) -> BTreeMap<String, Vec<String>> {
     let mut cases: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in String::from_utf8_lossy(output).lines() {
-        if let Some((case, rest)) = line.split_once(": ").filter(|(c, _)| c.contains('/') && !c.contains(' ')) {
+        if let Some((case, rest)) = line.split_once(": ").filter(|(c, _)| c.contains('/') && !c.contains(' '))
+        {
             cases.entry(case.to_string()).or_default().push(rest.to_string());
         }
     }
@@ -37,9 +41,14 @@ fn every_case_is_as_on_the_host() {
     let mut kernel = Command::new(env!("CARGO_BIN_EXE_uml-kernel"));
     let guest = by_case(&output(kernel.args(["run", "--"]).arg(&program)));
     assert!(host.len() > 100, "only {} cases ran on the host", host.len());
-    let differs: BTreeSet<&String> = host.iter().filter(|(case, lines)| guest.get(*case) != Some(lines)).map(|(c, _)| c).collect();
-    let known: BTreeSet<String> =
-        KNOWN.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split_whitespace().next()).map(String::from).collect();
+    let differs: BTreeSet<&String> =
+        host.iter().filter(|(case, lines)| guest.get(*case) != Some(lines)).map(|(c, _)| c).collect();
+    let known: BTreeSet<String> = KNOWN
+        .lines()
+        .filter(|l| !l.starts_with('#'))
+        .filter_map(|l| l.split_whitespace().next())
+        .map(String::from)
+        .collect();
     let mut report = String::new();
     for case in &differs {
         if !known.contains(*case) {
@@ -53,7 +62,12 @@ fn every_case_is_as_on_the_host() {
         }
     }
     let same: Vec<&String> = known.iter().filter(|k| host.contains_key(*k) && !differs.contains(k)).collect();
-    println!("{} cases, {} lines, {} known to differ", host.len(), host.values().map(Vec::len).sum::<usize>(), known.len());
+    println!(
+        "{} cases, {} lines, {} known to differ",
+        host.len(),
+        host.values().map(Vec::len).sum::<usize>(),
+        known.len()
+    );
     assert!(report.is_empty(), "differs from the host:\n{report}");
     assert!(same.is_empty(), "no longer different, take them from known-differences.txt: {same:?}");
 }

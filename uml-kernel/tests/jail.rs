@@ -1,5 +1,7 @@
 //! Hostile guests, as machine code that knows the stub: it jumps at the stub's own system call instructions.
 
+#![allow(clippy::expect_used)]
+
 use std::time::Duration;
 use uml_kernel::platform::x86_64::layout::{FD_PASSED, STUB_TEXT, TASK_SIZE, WINDOWS, WINDOWS_SPAN};
 use uml_kernel::platform::{Op, Platform, Regs, StubThread, Trap, sys};
@@ -8,7 +10,12 @@ const CODE: u64 = 0x40_0000;
 
 /// A stub whose guest makes one call from an instruction of the stub's, with registers of its choice. What comes of it: the trap,
 /// or `None` if the host took the call.
-fn attack(platform: &Platform, site: u64, nr: i64, args: [u64; 6]) -> Option<(StubThread, Option<(Regs, Trap)>)> {
+fn attack(
+    platform: &Platform,
+    site: u64,
+    nr: i64,
+    args: [u64; 6],
+) -> Option<(StubThread, Option<(Regs, Trap)>)> {
     let mut thread = platform.fresh().ok()?;
     thread.call(&[Op::map_anonymous(CODE, 0x10000, 7, libc::MAP_PRIVATE)]).ok()?;
     // jmp r13, straight at the `syscall` instruction; whatever follows it there runs on with the guest's registers.
@@ -44,11 +51,28 @@ fn is_refused(stopped: &Option<(Regs, Trap)>, nr: i64) -> bool {
 fn the_stubs_own_instructions_do_nothing_for_a_guest() {
     let platform = Platform::start().expect("stubs start");
     let sites = *platform.sites();
-    let every = [sites.ops, sites.wait, sites.wake, sites.sigreturn, sites.child[0], sites.child[2], sites.child[5]];
+    let every =
+        [sites.ops, sites.wait, sites.wake, sites.sigreturn, sites.child[0], sites.child[2], sites.child[5]];
     let calls = [
-        libc::SYS_openat, libc::SYS_write, libc::SYS_read, libc::SYS_socket, libc::SYS_execve, libc::SYS_kill, libc::SYS_ptrace,
-        libc::SYS_process_vm_writev, libc::SYS_fork, libc::SYS_clone3, libc::SYS_sendmsg, libc::SYS_ioctl, libc::SYS_seccomp,
-        libc::SYS_prlimit64, libc::SYS_unshare, libc::SYS_mount, libc::SYS_memfd_create, libc::SYS_shmget, libc::SYS_io_uring_setup,
+        libc::SYS_openat,
+        libc::SYS_write,
+        libc::SYS_read,
+        libc::SYS_socket,
+        libc::SYS_execve,
+        libc::SYS_kill,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_writev,
+        libc::SYS_fork,
+        libc::SYS_clone3,
+        libc::SYS_sendmsg,
+        libc::SYS_ioctl,
+        libc::SYS_seccomp,
+        libc::SYS_prlimit64,
+        libc::SYS_unshare,
+        libc::SYS_mount,
+        libc::SYS_memfd_create,
+        libc::SYS_shmget,
+        libc::SYS_io_uring_setup,
     ];
     for site in every {
         for nr in calls {
@@ -87,7 +111,8 @@ fn arguments_that_reach_beyond_the_guest_are_refused() {
 fn a_clone_that_was_not_ordered_ends_its_stub() {
     let platform = Platform::start().expect("stubs start");
     let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
-    let (thread, stopped) = attack(&platform, platform.sites().ops, libc::SYS_clone, [flags, 0, 0, 0, 0, 0]).expect("a stub");
+    let (thread, stopped) =
+        attack(&platform, platform.sites().ops, libc::SYS_clone, [flags, 0, 0, 0, 0, 0]).expect("a stub");
     let pid = thread.stub().pid();
     // The gate has killed it: no trap comes, and the process is a zombie or gone.
     assert!(stopped.is_none() || matches!(stopped, Some((_, Trap::Dead))), "{stopped:?}");

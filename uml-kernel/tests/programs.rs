@@ -1,10 +1,15 @@
 //! Real programs, the same command on the host and in the guest: output and status have to be equal.
 
+#![allow(clippy::expect_used)]
+
 use std::process::{Command, Output, Stdio};
 
 /// Each a program that has to be there, and a shell command that uses it. Nothing may depend on time, pids or the host's name.
 const COMMANDS: &[(&str, &str)] = &[
-    ("bash", "echo $((6*7)); x=$(seq 1 5 | tr '\\n' +); echo $x; for i in a b c; do echo $i; done | sort -r; exit 3"),
+    (
+        "bash",
+        "echo $((6*7)); x=$(seq 1 5 | tr '\\n' +); echo $x; for i in a b c; do echo $i; done | sort -r; exit 3",
+    ),
     ("bash", "trap 'echo caught' USR1; kill -USR1 $$; (exit 7); echo $?; sleep 0.05 & wait $!; echo $?"),
     ("bash", "kill -TERM $$; echo not reached"),
     ("bash", "cat <(echo one) <(echo two); printf '%s\\n' {1..3} | while read x; do echo \"<$x>\"; done"),
@@ -15,15 +20,33 @@ const COMMANDS: &[(&str, &str)] = &[
     ("sed", "echo hello world | sed -E 's/(h.*o) (w.*)/\\2 \\1/'"),
     ("gawk", "gawk -F: '$3==0 {print $1}' /etc/passwd"),
     ("awk", "seq 10 | awk '{s+=$1} END {print s}'"),
-    ("tar", "cd /tmp && mkdir -p T.$PPID.d/a && echo x > T.$PPID.d/a/f && tar cf - T.$PPID.d | tar tf - | sed 's/T[^/]*/T/'; rm -r T.$PPID.d"),
+    (
+        "tar",
+        "cd /tmp && mkdir -p T.$PPID.d/a && echo x > T.$PPID.d/a/f && tar cf - T.$PPID.d | tar tf - | sed 's/T[^/]*/T/'; rm -r T.$PPID.d",
+    ),
     ("gzip", "seq 1000 | gzip -9 | gunzip | md5sum"),
     ("xz", "seq 1000 | xz | xz -d | md5sum"),
     ("perl", "perl -e 'print join(\",\", map {$_*2} 1..5), \"\\n\"; print qx(echo sub); exit 4'"),
-    ("python3", "/usr/bin/python3 -c 'import os,sys,json,subprocess,threading; print(subprocess.check_output([\"echo\",\"x\"])); t=threading.Thread(target=lambda: print(\"thread\")); t.start(); t.join(); print(json.dumps({\"a\":[1,2]})); sys.exit(5)'"),
-    ("sqlite3", "sqlite3 :memory: 'create table t(a); insert into t values (1),(2),(3); select sum(a) from t;'"),
-    ("git", "cd /tmp && rm -rf G.d && git init -q G.d && cd G.d && echo a > a && git add a && git -c user.name=a -c user.email=b commit -qm x && git log --format=%s && git status --short; cd ..; rm -rf G.d"),
-    ("gcc", "cd /tmp && mkdir -p C.d && cd C.d && printf '#include <stdio.h>\\nint main(int c,char**v){printf(\"%%d %%s\\\\n\",c,v[1]);return 9;}' > h.c && gcc -O2 h.c -o h && ./h arg; echo $?; gcc -O2 -static h.c -o s && ./s arg; echo $?; cd ..; rm -r C.d"),
-    ("make", "cd /tmp && mkdir -p M.d && cd M.d && printf 'all: a b\\na b:\\n\\t@sleep 0.02; echo $@ > $@\\n' > Makefile && make -s -j2 && cat a b; cd ..; rm -r M.d"),
+    (
+        "python3",
+        "/usr/bin/python3 -c 'import os,sys,json,subprocess,threading; print(subprocess.check_output([\"echo\",\"x\"])); t=threading.Thread(target=lambda: print(\"thread\")); t.start(); t.join(); print(json.dumps({\"a\":[1,2]})); sys.exit(5)'",
+    ),
+    (
+        "sqlite3",
+        "sqlite3 :memory: 'create table t(a); insert into t values (1),(2),(3); select sum(a) from t;'",
+    ),
+    (
+        "git",
+        "cd /tmp && rm -rf G.d && git init -q G.d && cd G.d && echo a > a && git add a && git -c user.name=a -c user.email=b commit -qm x && git log --format=%s && git status --short; cd ..; rm -rf G.d",
+    ),
+    (
+        "gcc",
+        "cd /tmp && mkdir -p C.d && cd C.d && printf '#include <stdio.h>\\nint main(int c,char**v){printf(\"%%d %%s\\\\n\",c,v[1]);return 9;}' > h.c && gcc -O2 h.c -o h && ./h arg; echo $?; gcc -O2 -static h.c -o s && ./s arg; echo $?; cd ..; rm -r C.d",
+    ),
+    (
+        "make",
+        "cd /tmp && mkdir -p M.d && cd M.d && printf 'all: a b\\na b:\\n\\t@sleep 0.02; echo $@ > $@\\n' > Makefile && make -s -j2 && cat a b; cd ..; rm -r M.d",
+    ),
     ("vim", "vim --version | head -1"),
     ("less", "less --version | head -1"),
     ("stat", "stat -c '%A %U %s' /etc/passwd /bin /dev/null; readlink /bin"),
@@ -37,14 +60,18 @@ fn run(command: &mut Command) -> Output {
 fn programs_are_as_on_the_host() {
     let mut failures = String::new();
     for (program, script) in COMMANDS {
-        let there = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().is_ok_and(|o| o.status.success());
+        let there = Command::new("sh")
+            .args(["-c", &format!("command -v {program}")])
+            .output()
+            .is_ok_and(|o| o.status.success());
         if !there {
             println!("SKIPPED: {program} is not installed");
             continue;
         }
         let shell = if *program == "dash" { "dash" } else { "bash" };
         let host = run(Command::new(shell).args(["-c", script]));
-        let guest = run(Command::new(env!("CARGO_BIN_EXE_uml-kernel")).args(["run", "--", shell, "-c", script]));
+        let guest =
+            run(Command::new(env!("CARGO_BIN_EXE_uml-kernel")).args(["run", "--", shell, "-c", script]));
         // A shell that a signal has ended: 128 and the signal's number, as a shell would say.
         use std::os::unix::process::ExitStatusExt as _;
         let expected = host.status.code().unwrap_or_else(|| 128 + host.status.signal().unwrap_or(0));
@@ -78,7 +105,8 @@ fn streams_are_binary_clean_and_status_is_passed_on() {
     let output = child.wait_with_output().expect("it ends");
     writer.join().expect("no panic").expect("all is taken");
     assert!(output.stdout == bytes, "{} of {} bytes came back", output.stdout.len(), bytes.len());
-    let status = Command::new(env!("CARGO_BIN_EXE_uml-kernel")).args(["run", "--", "sh", "-c", "exit 42"]).status();
+    let status =
+        Command::new(env!("CARGO_BIN_EXE_uml-kernel")).args(["run", "--", "sh", "-c", "exit 42"]).status();
     assert_eq!(status.expect("it runs").code(), Some(42));
 }
 
@@ -95,5 +123,8 @@ fn changes_stay_in_the_upper_directory_and_a_second_run_sees_them() {
     assert!(!std::path::Path::new("/etc/uml-kept").exists(), "the host was written to");
     assert!(std::path::Path::new("/etc/hostname").exists(), "the host was written to");
     assert_eq!(std::fs::read(keep.path().join("etc/uml-kept")).expect("host tools read it"), b"kept\n");
-    assert_eq!(run("cat /etc/uml-kept; ls -d /srv/uml-new; ls /etc/hostname 2>/dev/null || echo gone"), "kept\n/srv/uml-new\ngone\n");
+    assert_eq!(
+        run("cat /etc/uml-kept; ls -d /srv/uml-new; ls /etc/hostname 2>/dev/null || echo gone"),
+        "kept\n/srv/uml-new\ngone\n"
+    );
 }

@@ -98,6 +98,9 @@ fn mprotect(ctx: &mut Ctx, [addr, len, prot, ..]: Args) -> Result<u64> {
     if prot & !(7 | GROWS | 8) != 0 || prot & GROWS == GROWS {
         return Err(Errno::EINVAL);
     }
+    if addr.checked_add(len).is_none() {
+        return Err(Errno::ENOMEM);
+    }
     let mm = ctx.mm.clone();
     // The stack is mapped whole; growing down changes it from its beginning.
     let (addr, len) = match prot & libc::PROT_GROWSDOWN {

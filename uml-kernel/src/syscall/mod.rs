@@ -88,6 +88,25 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
 /// Numbers that the table holds.
 const NUMBERS: usize = 512;
 
+/// The table for people: a line a call, by family.
+pub fn table_text() -> String {
+    let all = || FAMILIES.iter().flat_map(|(_, entries)| entries.iter());
+    let full = all().filter(|e| e.support == Support::Full).count();
+    let mut out = format!(
+        "# System calls\n\nMade by `uml-kernel syscalls`. {full} full, {} partial; any other gives ENOSYS and one line a program in the \
+         kernel's log.\n",
+        all().count() - full
+    );
+    for (family, entries) in FAMILIES {
+        out += &format!("\n## {family}\n\n| number | name | missing |\n| ---: | --- | --- |\n");
+        for entry in *entries {
+            let missing = if let Support::Partial(what) = entry.support { what } else { "" };
+            out += &format!("| {} | `{}` | {missing} |\n", entry.nr, entry.name);
+        }
+    }
+    out
+}
+
 fn table() -> &'static [Option<(&'static str, &'static Entry)>; NUMBERS] {
     static TABLE: OnceLock<[Option<(&'static str, &'static Entry)>; NUMBERS]> = OnceLock::new();
     TABLE.get_or_init(|| {

@@ -67,6 +67,11 @@ fn clone3(ctx: &mut Ctx, [at, size, ..]: Args) -> Result<u64> {
     let (flags, pidfd, child_tid, parent_tid, exit_signal) = (u.u64(), u.u64(), u.u64(), u.u64(), u.u64());
     let (stack, stack_size, tls) = (u.u64(), u.u64(), u.u64());
     let (set_tid, set_tid_size) = (u.u64(), u.u64());
+    // The flags of linux/sched.h, without CLONE_DETACHED, which this call does not have.
+    const KNOWN: u64 = 0x3_ffff_ff80 & !(libc::CLONE_DETACHED as u64);
+    if flags & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
     if set_tid != 0 || set_tid_size != 0 || (stack == 0) != (stack_size == 0) || flags & 0xff != 0 {
         return Err(Errno::EINVAL);
     }

@@ -181,9 +181,7 @@ fn absolute(clock: i32, t: Timespec) -> Result<u64> {
         libc::CLOCK_REALTIME | libc::CLOCK_TAI | libc::CLOCK_REALTIME_ALARM => {
             Ok(time::now().saturating_add(t.nanos().saturating_sub(time::real().nanos())))
         }
-        libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => {
-            Ok(t.nanos().saturating_sub(time::boot()))
-        }
+        libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => Ok(t.nanos()),
         libc::CLOCK_PROCESS_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
     }

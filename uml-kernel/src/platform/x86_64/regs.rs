@@ -1,6 +1,7 @@
 //! The general registers of a guest thread, and where they lie in a host signal frame.
 
-/// General registers. The order is that of the trap window.
+/// General registers, by their names in the manuals. The order is that of the trap window.
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Regs {
