@@ -3,6 +3,7 @@
 use crate::base::{Errno, Mutex, Rank, sched};
 use crate::fs::anon::{self, AnonKind};
 use crate::fs::stream::{HostStream, StreamFile};
+use crate::fs::tty::{self, Tty, TtyFile};
 use crate::fs::{Creds, FdTable, File, Lookup, Namespace, OpenFlags, Resolve};
 use crate::platform::{Platform, sys};
 use crate::task::process::{self, TaskInner};
@@ -67,9 +68,16 @@ pub fn run(options: RunOptions) -> Result<i32> {
     let kernel = Kernel::start(platform.clone(), Options { strace: options.strace.clone(), cmdline });
     kernel.usage.set_limit(options.mem);
     crate::task::procfs::register(options.mem);
+    let terminal = super::terminal::take()?;
+    if terminal.is_some() {
+        for major in [4, 5, 136] {
+            crate::fs::dev::register(major, Arc::new(tty::open));
+        }
+        tty::register_sessions(Box::new(crate::task::sessions::Table));
+    }
     let ns = super::tree::build(&options)?;
     make_init(options.mem)?;
-    let first = first_task(&options, ns)?;
+    let first = first_task(&options, ns, terminal.as_ref().map(super::terminal::Guard::tty))?;
     let _ = kernel.first.set(first.task.process.pid);
     sched::start(options.ncpus, &host_cpus)?;
     let reaper = {
@@ -90,6 +98,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
         }
     };
     platform.shut_down();
+    drop(terminal);
     drop(reaper);
     Ok(status)
 }
@@ -115,7 +124,7 @@ fn make_init(mem: u64) -> Result<()> {
     Ok(())
 }
 
-fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
+fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tty>>) -> Result<Ctx> {
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
     let groups: Vec<u32> = rustix::process::getgroups()?.iter().map(|g| g.as_raw()).collect();
     let creds = Arc::new(Creds::user(uid, gid, &groups));
@@ -144,6 +153,13 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
             _ => std::io::stderr().as_fd().try_clone_to_owned(),
         };
         let Ok(host) = host else { continue };
+        if let Some(tty) = terminal.filter(|_| rustix::termios::isatty(&host)) {
+            // As an open of the terminal by its name would give it, so that ttyname(3) finds it.
+            let path = lookup.find(b"/dev/pts/0", true)?;
+            let ops = Arc::new(TtyFile(tty.clone()));
+            files.add(File::new(ops, path, OpenFlags::RDWR), false)?;
+            continue;
+        }
         let kind = if rustix::termios::isatty(&host) { crate::fs::kind::CHR } else { crate::fs::kind::FIFO };
         let path = anon::new_path(AnonKind::Pipe, kind | 0o600, uid, gid);
         let ops = Arc::new(StreamFile(HostStream::new(host)?));
@@ -169,6 +185,9 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>) -> Result<Ctx> {
     *task.kicker.lock() = Some(stub.kicker());
     table.add_process(&task, 1, pid, pid);
     drop(table);
+    if let Some(tty) = terminal {
+        tty.set_session(pid, pid);
+    }
     let ctx = Ctx {
         task,
         stub,

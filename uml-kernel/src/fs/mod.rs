@@ -28,6 +28,7 @@ pub mod sys;
 pub(crate) mod testing;
 pub mod timerfd;
 pub mod tmpfs;
+pub mod tty;
 pub mod vfs;
 
 pub use cred::{ALL_CAPS, Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};

@@ -102,6 +102,7 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Terminal and foreground group of a session.
-pub fn controlling_terminal(_sid: i32) -> Option<(u32, i32)> {
-    None
+pub fn controlling_terminal(sid: i32) -> Option<(u32, i32)> {
+    let (rdev, foreground) = super::tty::console()?.controls(sid)?;
+    Some((rdev as u32, foreground))
 }

@@ -12,6 +12,7 @@ pub mod pidfd;
 pub mod process;
 pub mod procfs;
 pub mod send;
+pub mod sessions;
 pub mod signal;
 pub mod table;
 pub mod timers;

@@ -1,0 +1,78 @@
+//! Job control: what terminals ask about sessions and groups.
+
+use super::Tty;
+use crate::base::{Errno, Result};
+use std::sync::OnceLock;
+
+/// The task that asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Who {
+    /// Its process.
+    pub pid: i32,
+    /// Its group.
+    pub pgid: i32,
+    /// Its session.
+    pub sid: i32,
+    /// Whether it leads the session.
+    pub is_leader: bool,
+}
+
+/// Sessions and groups: the task layer answers.
+pub trait Sessions: Send + Sync {
+    /// The task that runs.
+    fn current(&self) -> Option<Who>;
+    /// Sends a signal to a group.
+    fn signal(&self, pgid: i32, signo: i32);
+    /// Whether the task that runs blocks or ignores a signal.
+    fn is_deaf(&self, signo: i32) -> bool;
+    /// Whether a group is orphaned.
+    fn is_orphaned(&self, pgid: i32) -> bool;
+    /// Whether a group is of a session.
+    fn is_group_of(&self, pgid: i32, sid: i32) -> bool;
+}
+
+static SESSIONS: OnceLock<Box<dyn Sessions>> = OnceLock::new();
+
+/// Says who answers; once, at the start.
+pub fn register_sessions(sessions: Box<dyn Sessions>) {
+    let _ = SESSIONS.set(sessions);
+}
+
+pub(super) fn who() -> Option<Who> {
+    SESSIONS.get()?.current()
+}
+
+pub(super) fn signal(pgid: i32, signo: i32) {
+    if let Some(sessions) = SESSIONS.get().filter(|_| pgid > 0) {
+        sessions.signal(pgid, signo);
+    }
+}
+
+pub(super) fn is_group_of(pgid: i32, sid: i32) -> bool {
+    SESSIONS.get().is_some_and(|s| s.is_group_of(pgid, sid))
+}
+
+impl Tty {
+    /// Whether the caller is in a background group of this terminal's session: then it is stopped by `signo`, or told EIO
+    /// where that could not be undone by anybody.
+    pub(super) fn check_background(&self, signo: i32) -> Result<()> {
+        let Some((sessions, who)) = SESSIONS.get().and_then(|s| Some((s, s.current()?))) else {
+            return Ok(());
+        };
+        let (session, foreground) = {
+            let state = self.state.lock();
+            (state.session, state.foreground)
+        };
+        if session != who.sid || foreground == who.pgid {
+            return Ok(());
+        }
+        if sessions.is_deaf(signo) {
+            return if signo == libc::SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
+        }
+        if sessions.is_orphaned(who.pgid) {
+            return Err(Errno::EIO);
+        }
+        sessions.signal(who.pgid, signo);
+        Err(Errno::ERESTARTSYS)
+    }
+}
