@@ -6,7 +6,7 @@ use crate::base::wait::{Ended, How, Waiter};
 use crate::base::{Errno, Result, time};
 use crate::mm::{Packer, Unpacker};
 use crate::task::signal::{Action, NSIG, SI_TKILL, SI_USER, SigInfo, SigSet, UNSTOPPABLE, bit};
-use crate::task::{Ctx, Pid, deliver, kernel, pidfd, send};
+use crate::task::{Ctx, Pid, deliver, kernel, pidfd, send, signalfd};
 use std::sync::atomic::Ordering;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -91,6 +91,10 @@ pub(super) const TABLE: &[Entry] = &[
         let file = pidfd::open(&process, crate::fs::OpenFlags::from_bits_retain(flags as u32));
         ctx.files.add(file, true).map(|fd| fd as u64)
     }),
+    full(libc::SYS_signalfd, "signalfd", |ctx, [fd, mask, size, ..]| signalfd(ctx, fd, mask, size, 0)),
+    full(libc::SYS_signalfd4, "signalfd4", |ctx, [fd, mask, size, flags, ..]| {
+        signalfd(ctx, fd, mask, size, flags)
+    }),
     full(libc::SYS_restart_syscall, "restart_syscall", |ctx, _| {
         use crate::task::ctx::Restart;
         match ctx.restart {
@@ -103,6 +107,17 @@ pub(super) const TABLE: &[Entry] = &[
         }
     }),
 ];
+
+fn signalfd(ctx: &mut Ctx, fd: u64, mask: u64, size: u64, flags: u64) -> Result<u64> {
+    let (open, cloexec) = super::events::descriptor_flags(flags as u32)?;
+    let mask = read_set(ctx, mask, size)?;
+    if fd as i32 == -1 {
+        return ctx.files.add(signalfd::open(mask, open), cloexec).map(|fd| fd as u64);
+    }
+    let file = ctx.file(fd)?;
+    file.ops_as::<signalfd::SignalFd>().ok_or(Errno::EINVAL)?.set_mask(mask);
+    Ok(fd)
+}
 
 /// A signal set in the guest's memory.
 pub(super) fn read_set(ctx: &Ctx, at: u64, size: u64) -> Result<SigSet> {

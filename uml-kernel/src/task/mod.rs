@@ -14,6 +14,7 @@ pub mod procfs;
 pub mod send;
 pub mod sessions;
 pub mod signal;
+pub mod signalfd;
 pub mod table;
 pub mod timers;
 pub mod vdso;
