@@ -62,6 +62,10 @@ fn default_limits(mem: u64) -> [(u64, u64); 16] {
 pub fn run(options: RunOptions) -> Result<i32> {
     crate::base::time::boot();
     crate::base::log::to_stderr(options.log);
+    // Each stub, and each file that the guest has open, takes descriptors of this process.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: files.maximum, ..files };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
     let host_cpus = sys::allowed_cpus();
     let platform = Platform::start().context("cannot start the first stub")?;
     let cmdline = format!("mem={} ncpus={}", options.mem, options.ncpus);

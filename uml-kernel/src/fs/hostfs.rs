@@ -9,7 +9,7 @@ use super::{FileSystem, Inode, StatFs, anonymous_dev};
 use crate::base::{Mutex, Rank, Result};
 use node::Node;
 use rustix::fs::{Mode, OFlags};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -23,7 +23,12 @@ pub struct HostFs {
     dev: u64,
     /// Inodes in use, by the host's device and number: hard links are one.
     inodes: Mutex<HashMap<(u64, u64), Weak<Node>>>,
+    /// Nodes that have a descriptor, the oldest first.
+    open: Mutex<VecDeque<Weak<Node>>>,
 }
+
+/// Descriptors that one file system keeps, beside those of open files.
+const MANY: usize = 400;
 
 impl HostFs {
     /// Opens a directory of the host. Without `writable` nothing of it is ever changed.
@@ -36,11 +41,19 @@ impl HostFs {
             devs: Mutex::new(Rank::Leaf, HashMap::new()),
             dev,
             inodes: Mutex::new(Rank::Leaf, HashMap::new()),
+            open: Mutex::new(Rank::Leaf, VecDeque::new()),
         });
         let host = rustix::fs::fstat(&fd)?.st_dev;
         fs.devs.lock().insert(host, dev);
         *fs.root.lock() = Some(Node::root(&fs, fd));
         Ok(fs)
+    }
+
+    /// A node has opened a descriptor: another, that has had its one for long, gives it up.
+    fn opened(&self, node: &Weak<Node>) -> Option<Arc<Node>> {
+        let mut open = self.open.lock();
+        open.push_back(node.clone());
+        if open.len() <= MANY { None } else { open.pop_front()?.upgrade() }
     }
 
     /// The guest's number for a device of the host's.

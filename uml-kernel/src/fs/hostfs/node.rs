@@ -11,7 +11,8 @@ use rustix::fs::{
 };
 use std::any::Any;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 /// How long attributes are believed.
 const VALID: Instant = 1_000_000_000;
@@ -24,7 +25,9 @@ pub(super) struct Node {
     /// Where it was found: the directory, and its name there. It may have moved since; then the descriptor counts.
     place: Mutex<Option<(Arc<Node>, Vec<u8>)>>,
     /// A path descriptor of its own: a directory's once it is searched, a file's once it is opened.
-    fd: OnceLock<OwnedFd>,
+    fd: Mutex<Option<Arc<OwnedFd>>>,
+    /// It has no other way back to what it is: the root, and what has lost its name.
+    pinned: AtomicBool,
     host: (u64, u64),
     cached: Mutex<Option<(Attr, Instant)>>,
     anchor: Anchor,
@@ -39,7 +42,8 @@ impl Node {
     pub(super) fn root(fs: &Arc<HostFs>, fd: OwnedFd) -> Arc<Node> {
         let host = rustix::fs::fstat(&fd).map_or((0, 0), |s| (s.st_dev, s.st_ino));
         let node = Node::make(fs, None, host, None);
-        let _ = node.fd.set(fd);
+        *node.fd.lock() = Some(Arc::new(fd));
+        node.pinned.store(true, Ordering::Relaxed);
         node
     }
 
@@ -53,7 +57,8 @@ impl Node {
             fs: fs.clone(),
             me: me.clone(),
             place: Mutex::new(Rank::Leaf, place),
-            fd: OnceLock::new(),
+            fd: Mutex::new(Rank::Leaf, None),
+            pinned: AtomicBool::new(false),
             host,
             cached: Mutex::new(Rank::Leaf, attr.map(|a| (a, time::now()))),
             anchor: Anchor::default(),
@@ -93,7 +98,7 @@ impl Node {
         if !name.is_empty() {
             return Ok(rustix::fs::openat(self.directory()?, name, flags, Mode::empty())?);
         }
-        if let Some(fd) = self.fd.get() {
+        if let Some(fd) = self.open_fd() {
             return Ok(fd.try_clone()?);
         }
         let (parent, name) = self.place.lock().clone().ok_or(Errno::ESTALE)?;
@@ -103,12 +108,35 @@ impl Node {
     }
 
     /// The descriptor of a directory.
-    pub(super) fn directory(&self) -> Result<&OwnedFd> {
-        if let Some(fd) = self.fd.get() {
+    pub(super) fn directory(&self) -> Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.open_fd() {
             return Ok(fd);
         }
-        let fd = self.open_path(&[])?;
-        Ok(self.fd.get_or_init(|| fd))
+        let fd = Arc::new(self.open_path(&[])?);
+        *self.fd.lock() = Some(fd.clone());
+        if let Some(oldest) = self.fs.opened(&self.me) {
+            oldest.close();
+        }
+        Ok(fd)
+    }
+
+    fn open_fd(&self) -> Option<Arc<OwnedFd>> {
+        self.fd.lock().clone()
+    }
+
+    /// Gives its descriptor up, unless there is no way to another.
+    fn close(&self) {
+        if !self.pinned.load(Ordering::Relaxed) {
+            let fd = self.fd.lock().take();
+            drop(fd);
+        }
+    }
+
+    /// Keeps a descriptor of what is about to lose its name: open files and their attributes outlive it.
+    fn pin(&self) {
+        self.pinned.store(true, Ordering::Relaxed);
+        let _ = self.directory();
+        self.changed();
     }
 
     fn found_at(&self, dir: &Node, name: &[u8]) {
@@ -130,8 +158,8 @@ impl Node {
     fn stat(&self) -> Result<Attr> {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        if let Some(fd) = self.fd.get() {
-            let s = rustix::fs::statx(fd, "", flags, mask)?;
+        if let Some(fd) = self.open_fd() {
+            let s = rustix::fs::statx(&fd, "", flags, mask)?;
             return Ok(self.convert(&s, Some(fd.as_fd())).0);
         }
         let (parent, name) = self.place.lock().clone().ok_or(Errno::ESTALE)?;
@@ -269,6 +297,7 @@ impl Inode for Node {
     fn create(&self, name: &[u8], new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         self.writable()?;
         let dir = self.directory()?;
+        let dir = &*dir;
         let create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
         match new.mode & kind::MASK {
             kind::DIR => rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700))?,
@@ -302,9 +331,7 @@ impl Inode for Node {
     fn unlink(&self, name: &[u8]) -> Result<()> {
         self.writable()?;
         if let Ok(child) = self.child(name) {
-            // Open files and their attributes outlive the name.
-            let _ = child.directory();
-            child.changed();
+            child.pin();
         }
         rustix::fs::unlinkat(self.directory()?, name, AtFlags::empty())?;
         self.changed();
@@ -323,8 +350,7 @@ impl Inode for Node {
         let to = self.own(to)?;
         let moved = self.child(name)?;
         if let Ok(replaced) = to.child(to_name) {
-            let _ = replaced.directory();
-            replaced.changed();
+            replaced.pin();
         }
         let flags = RenameFlags::from_bits_retain(flags);
         rustix::fs::renameat_with(self.directory()?, name, to.directory()?, to_name, flags)?;
