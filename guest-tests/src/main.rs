@@ -15,6 +15,10 @@ mod show;
 mod dirs;
 mod exec;
 mod fds;
+mod events;
+mod pipes;
+mod timers;
+mod fuzz;
 mod threads;
 mod restart;
 mod signals;
@@ -45,12 +49,16 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("signals", signals::CASES),
     ("restart", restart::CASES),
     ("threads", threads::CASES),
+    ("timers", timers::CASES),
+    ("pipes", pipes::CASES),
+    ("events", events::CASES),
 ];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let code = match args.first().map(String::as_str) {
         Some("helper") => exec::helper(&args[1..]),
+        Some("fuzz") => fuzz::main(&args[1..]),
         _ => run::main(FAMILIES, &args),
     };
     std::process::exit(code);
