@@ -15,6 +15,11 @@ mod show;
 mod dirs;
 mod exec;
 mod fds;
+mod procfs;
+mod misc;
+mod ident;
+mod ttys;
+mod unix;
 mod events;
 mod pipes;
 mod timers;
@@ -52,6 +57,11 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("timers", timers::CASES),
     ("pipes", pipes::CASES),
     ("events", events::CASES),
+    ("unix", unix::CASES),
+    ("ttys", ttys::CASES),
+    ("ident", ident::CASES),
+    ("misc", misc::CASES),
+    ("procfs", procfs::CASES),
 ];
 
 fn main() {
