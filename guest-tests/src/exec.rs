@@ -42,6 +42,7 @@ pub(crate) fn helper(args: &[String]) -> i32 {
             sys!(SYS_prctl, libc::PR_GET_NAME, &mut n, 0, 0, 0);
             println!("exec: comm={}", show::bytes(&n).replace("\\x00", ""));
         }
+        "ids" => crate::ident::print_ids(),
         "wait" => {
             post(2);
             await_post(0);

@@ -15,17 +15,26 @@ mod show;
 mod dirs;
 mod exec;
 mod fds;
-mod locks;
+mod procfs;
+mod misc;
+mod ident;
+mod ttys;
+mod unix;
+mod events;
+mod pipes;
+mod timers;
+mod fuzz;
+mod threads;
+mod restart;
+mod signals;
 mod memory;
 mod meta;
 mod paths;
 mod procs;
 mod remap;
-mod restart;
-mod rw;
-mod signals;
-mod threads;
 mod xattrs;
+mod locks;
+mod rw;
 
 use run::Case;
 
@@ -45,12 +54,21 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("signals", signals::CASES),
     ("restart", restart::CASES),
     ("threads", threads::CASES),
+    ("timers", timers::CASES),
+    ("pipes", pipes::CASES),
+    ("events", events::CASES),
+    ("unix", unix::CASES),
+    ("ttys", ttys::CASES),
+    ("ident", ident::CASES),
+    ("misc", misc::CASES),
+    ("procfs", procfs::CASES),
 ];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let code = match args.first().map(String::as_str) {
         Some("helper") => exec::helper(&args[1..]),
+        Some("fuzz") => fuzz::main(&args[1..]),
         _ => run::main(FAMILIES, &args),
     };
     std::process::exit(code);
