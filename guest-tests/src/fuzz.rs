@@ -8,35 +8,119 @@
 use crate::mem::{KERNEL, PAGE, UNMAPPED, put};
 use crate::run::{close, exit, handler, kill, now_ms, open, raw, sleep_ms, sys, wait};
 use libc::{
-    SYS_acct, SYS_add_key, SYS_adjtimex, SYS_bpf, SYS_capset, SYS_chroot, SYS_clock_adjtime, SYS_clock_settime, SYS_clone,
-    SYS_clone3, SYS_close_range, SYS_delete_module, SYS_exit, SYS_exit_group, SYS_finit_module, SYS_fork, SYS_init_module,
-    SYS_io_uring_setup, SYS_ioctl, SYS_iopl, SYS_ioperm, SYS_kcmp, SYS_kexec_file_load, SYS_kexec_load, SYS_keyctl, SYS_kill,
-    SYS_mount, SYS_mount_setattr, SYS_move_mount, SYS_open_tree, SYS_pause, SYS_perf_event_open, SYS_pidfd_getfd,
-    SYS_pidfd_send_signal, SYS_pivot_root, SYS_prctl, SYS_prlimit64, SYS_process_madvise, SYS_process_vm_readv, SYS_process_vm_writev,
-    SYS_ptrace, SYS_quotactl, SYS_quotactl_fd, SYS_reboot, SYS_request_key, SYS_rt_sigqueueinfo, SYS_rt_sigreturn,
-    SYS_rt_tgsigqueueinfo, SYS_setdomainname, SYS_setfsgid, SYS_setfsuid, SYS_setgid, SYS_setgroups, SYS_sethostname, SYS_setns,
-    SYS_setpriority, SYS_setregid, SYS_setresgid, SYS_setresuid, SYS_setreuid, SYS_settimeofday, SYS_setuid, SYS_swapoff,
-    SYS_swapon, SYS_sync, SYS_syslog, SYS_tgkill, SYS_tkill, SYS_umount2, SYS_unshare, SYS_userfaultfd, SYS_vfork, SYS_vhangup,
+    SYS_acct, SYS_add_key, SYS_adjtimex, SYS_bpf, SYS_capset, SYS_chroot, SYS_clock_adjtime,
+    SYS_clock_settime, SYS_clone, SYS_clone3, SYS_close_range, SYS_delete_module, SYS_exit, SYS_exit_group,
+    SYS_finit_module, SYS_fork, SYS_init_module, SYS_io_uring_setup, SYS_ioctl, SYS_ioperm, SYS_iopl,
+    SYS_kcmp, SYS_kexec_file_load, SYS_kexec_load, SYS_keyctl, SYS_kill, SYS_mount, SYS_mount_setattr,
+    SYS_move_mount, SYS_open_tree, SYS_pause, SYS_perf_event_open, SYS_pidfd_getfd, SYS_pidfd_send_signal,
+    SYS_pivot_root, SYS_prctl, SYS_prlimit64, SYS_process_madvise, SYS_process_vm_readv,
+    SYS_process_vm_writev, SYS_ptrace, SYS_quotactl, SYS_quotactl_fd, SYS_reboot, SYS_request_key,
+    SYS_rt_sigqueueinfo, SYS_rt_sigreturn, SYS_rt_tgsigqueueinfo, SYS_setdomainname, SYS_setfsgid,
+    SYS_setfsuid, SYS_setgid, SYS_setgroups, SYS_sethostname, SYS_setns, SYS_setpriority, SYS_setregid,
+    SYS_setresgid, SYS_setresuid, SYS_setreuid, SYS_settimeofday, SYS_setuid, SYS_swapoff, SYS_swapon,
+    SYS_sync, SYS_syslog, SYS_tgkill, SYS_tkill, SYS_umount2, SYS_unshare, SYS_userfaultfd, SYS_vfork,
+    SYS_vhangup,
 };
 use std::path::{Path, PathBuf};
 
 /// Never called: they end the machine, change it for all, need privilege, or make a child whose life is not ours to end.
 const FORBIDDEN: &[i64] = &[
-    SYS_acct, SYS_add_key, SYS_adjtimex, SYS_bpf, SYS_capset, SYS_chroot, SYS_clock_adjtime, SYS_clock_settime, SYS_clone,
-    SYS_clone3, SYS_delete_module, SYS_exit, SYS_exit_group, SYS_finit_module, SYS_fork, SYS_init_module, SYS_io_uring_setup,
-    SYS_iopl, SYS_ioperm, SYS_kcmp, SYS_kexec_file_load, SYS_kexec_load, SYS_keyctl, SYS_mount, SYS_mount_setattr, SYS_move_mount,
-    SYS_open_tree, SYS_perf_event_open, SYS_pidfd_getfd, SYS_pidfd_send_signal, SYS_pivot_root, SYS_process_madvise,
-    SYS_process_vm_readv, SYS_process_vm_writev, SYS_ptrace, SYS_quotactl, SYS_quotactl_fd, SYS_reboot, SYS_request_key,
-    SYS_rt_sigqueueinfo, SYS_rt_sigreturn, SYS_rt_tgsigqueueinfo, SYS_setdomainname, SYS_setfsgid, SYS_setfsuid, SYS_setgid,
-    SYS_setgroups, SYS_sethostname, SYS_setns, SYS_setregid, SYS_setresgid, SYS_setresuid, SYS_setreuid, SYS_settimeofday,
-    SYS_setuid, SYS_swapoff, SYS_swapon, SYS_sync, SYS_syslog, SYS_umount2, SYS_unshare, SYS_userfaultfd, SYS_vfork, SYS_vhangup,
-    libc::SYS_fsopen, libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_fsconfig, libc::SYS_ioprio_set, libc::SYS_migrate_pages,
-    libc::SYS_move_pages, libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr, libc::SYS_sched_setaffinity,
+    SYS_acct,
+    SYS_add_key,
+    SYS_adjtimex,
+    SYS_bpf,
+    SYS_capset,
+    SYS_chroot,
+    SYS_clock_adjtime,
+    SYS_clock_settime,
+    SYS_clone,
+    SYS_clone3,
+    SYS_delete_module,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_finit_module,
+    SYS_fork,
+    SYS_init_module,
+    SYS_io_uring_setup,
+    SYS_iopl,
+    SYS_ioperm,
+    SYS_kcmp,
+    SYS_kexec_file_load,
+    SYS_kexec_load,
+    SYS_keyctl,
+    SYS_mount,
+    SYS_mount_setattr,
+    SYS_move_mount,
+    SYS_open_tree,
+    SYS_perf_event_open,
+    SYS_pidfd_getfd,
+    SYS_pidfd_send_signal,
+    SYS_pivot_root,
+    SYS_process_madvise,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_ptrace,
+    SYS_quotactl,
+    SYS_quotactl_fd,
+    SYS_reboot,
+    SYS_request_key,
+    SYS_rt_sigqueueinfo,
+    SYS_rt_sigreturn,
+    SYS_rt_tgsigqueueinfo,
+    SYS_setdomainname,
+    SYS_setfsgid,
+    SYS_setfsuid,
+    SYS_setgid,
+    SYS_setgroups,
+    SYS_sethostname,
+    SYS_setns,
+    SYS_setregid,
+    SYS_setresgid,
+    SYS_setresuid,
+    SYS_setreuid,
+    SYS_settimeofday,
+    SYS_setuid,
+    SYS_swapoff,
+    SYS_swapon,
+    SYS_sync,
+    SYS_syslog,
+    SYS_umount2,
+    SYS_unshare,
+    SYS_userfaultfd,
+    SYS_vfork,
+    SYS_vhangup,
+    libc::SYS_fsopen,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_fsconfig,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
     // System V objects outlive their maker.
-    libc::SYS_shmget, libc::SYS_shmctl, libc::SYS_semget, libc::SYS_semctl, libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_msgget,
-    libc::SYS_msgctl, libc::SYS_msgsnd, libc::SYS_msgrcv, libc::SYS_mq_open, libc::SYS_mq_unlink, libc::SYS_open_by_handle_at,
+    libc::SYS_shmget,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semctl,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_msgget,
+    libc::SYS_msgctl,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_open_by_handle_at,
     // The kernel's own trampolines use these two, and answer anyone else with SIGILL.
-    335, 336, libc::SYS_uselib, libc::SYS_modify_ldt, libc::SYS_fanotify_init, libc::SYS_lookup_dcookie,
+    335,
+    336,
+    libc::SYS_uselib,
+    libc::SYS_modify_ldt,
+    libc::SYS_fanotify_init,
+    libc::SYS_lookup_dcookie,
 ];
 /// How long a child may live.
 const LIFE_MS: i64 = 200;
@@ -64,8 +148,22 @@ impl Rng {
 
 /// Where paths, buffers and bad pages of a child lie: fixed, so that a replay sees the same arguments.
 const SCRATCH: usize = 0x2200_0000_0000;
-const PATHS: [&[u8]; 14] =
-    [b"a\0", b"b\0", b"d\0", b"d/x\0", b"d/e\0", b"l\0", b"p\0", b"s\0", b".\0", b"none\0", b"none/x\0", b"a/x\0", b"\0", b"user.a\0"];
+const PATHS: [&[u8]; 14] = [
+    b"a\0",
+    b"b\0",
+    b"d\0",
+    b"d/x\0",
+    b"d/e\0",
+    b"l\0",
+    b"p\0",
+    b"s\0",
+    b".\0",
+    b"none\0",
+    b"none/x\0",
+    b"a/x\0",
+    b"\0",
+    b"user.a\0",
+];
 
 fn prepare() {
     let fixed = libc::MAP_FIXED_NOREPLACE | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -100,11 +198,30 @@ fn value(r: &mut Rng) -> usize {
         2 => r.pick(&[usize::MAX, 9999, 3, libc::AT_FDCWD as usize, 1000]),
         3 => SCRATCH + r.below(PATHS.len() as u64) as usize * 32,
         4 | 5 => SCRATCH + PAGE + r.below(10 * PAGE as u64) as usize / 8 * 8,
-        6 => r.pick(&[0, 1, KERNEL, UNMAPPED, SCRATCH + 12 * PAGE, SCRATCH + 13 * PAGE, SCRATCH + 12 * PAGE - 3, SCRATCH + 16 * PAGE - 1, 0x8000_0000_0000]),
+        6 => r.pick(&[
+            0,
+            1,
+            KERNEL,
+            UNMAPPED,
+            SCRATCH + 12 * PAGE,
+            SCRATCH + 13 * PAGE,
+            SCRATCH + 12 * PAGE - 3,
+            SCRATCH + 16 * PAGE - 1,
+            0x8000_0000_0000,
+        ]),
         7 => r.below(16) as usize,
         8 => 1 << r.below(64),
         9 => r.pick(&[0, 1, 2, 4, 8, 16, 24, 64, 100, 4095, 4096, 4097, 65536, 1 << 20]),
-        10 => r.pick(&[usize::MAX, usize::MAX - 1, i64::MAX as usize, i64::MIN as usize, u32::MAX as usize, i32::MIN as usize, i32::MAX as usize, 1 << 40]),
+        10 => r.pick(&[
+            usize::MAX,
+            usize::MAX - 1,
+            i64::MAX as usize,
+            i64::MIN as usize,
+            u32::MAX as usize,
+            i32::MIN as usize,
+            i32::MAX as usize,
+            1 << 40,
+        ]),
         _ => r.next() as usize & 0xffff_ffff,
     }
 }
@@ -114,10 +231,19 @@ fn bend(nr: i64, a: &mut [usize; 6], r: &mut Rng) {
     let me = sys!(SYS_getpid).0 as usize;
     let off_limits = |fd: usize| (fd as u32) <= 2;
     match nr {
-        SYS_kill | SYS_tkill => *a = [me, r.pick(&[0, libc::SIGUSR1, libc::SIGURG, libc::SIGCONT, 99]) as usize, 0, 0, 0, 0],
+        SYS_kill | SYS_tkill => {
+            *a = [me, r.pick(&[0, libc::SIGUSR1, libc::SIGURG, libc::SIGCONT, 99]) as usize, 0, 0, 0, 0]
+        }
         SYS_tgkill => *a = [me, me, r.pick(&[0, libc::SIGUSR1, 99]) as usize, 0, 0, 0],
         SYS_prlimit64 | SYS_setpriority => a[if nr == SYS_prlimit64 { 0 } else { 1 }] = 0,
-        SYS_prctl if matches!(a[0] as i32, libc::PR_SET_MM | libc::PR_SET_SECCOMP | libc::PR_SET_PDEATHSIG | libc::PR_CAPBSET_DROP) => a[0] = 9999,
+        SYS_prctl
+            if matches!(
+                a[0] as i32,
+                libc::PR_SET_MM | libc::PR_SET_SECCOMP | libc::PR_SET_PDEATHSIG | libc::PR_CAPBSET_DROP
+            ) =>
+        {
+            a[0] = 9999
+        }
         libc::SYS_seccomp | libc::SYS_landlock_restrict_self => a[0] = 9999,
         SYS_close_range => a[0] = (a[0] as u32 as usize).max(3),
         SYS_ioctl | libc::SYS_close | libc::SYS_fcntl if off_limits(a[0]) => a[0] = 3,
@@ -127,7 +253,13 @@ fn bend(nr: i64, a: &mut [usize; 6], r: &mut Rng) {
             a[1] &= 0xf_ffff;
             a[3] &= !(libc::MAP_FIXED as usize);
         }
-        libc::SYS_munmap | libc::SYS_mprotect | libc::SYS_pkey_mprotect | libc::SYS_mremap | libc::SYS_madvise | libc::SYS_remap_file_pages | libc::SYS_mseal => {
+        libc::SYS_munmap
+        | libc::SYS_mprotect
+        | libc::SYS_pkey_mprotect
+        | libc::SYS_mremap
+        | libc::SYS_madvise
+        | libc::SYS_remap_file_pages
+        | libc::SYS_mseal => {
             a[0] = SCRATCH + PAGE * (2 + r.below(14) as usize) + usize::from(r.below(8) == 0);
             a[1] = PAGE * r.below(4) as usize;
             if nr == libc::SYS_mremap {
@@ -135,7 +267,11 @@ fn bend(nr: i64, a: &mut [usize; 6], r: &mut Rng) {
                 a[3] &= 1;
             }
         }
-        libc::SYS_brk | libc::SYS_arch_prctl | libc::SYS_set_tid_address | libc::SYS_set_robust_list | libc::SYS_rseq => a[0] = 0,
+        libc::SYS_brk
+        | libc::SYS_arch_prctl
+        | libc::SYS_set_tid_address
+        | libc::SYS_set_robust_list
+        | libc::SYS_rseq => a[0] = 0,
         libc::SYS_rt_sigaction => a[1] = 0,
         libc::SYS_rt_sigprocmask => a[1] = 0,
         libc::SYS_sigaltstack => a[0] = 0,
@@ -160,7 +296,12 @@ fn child(seed: u64, dir: &Path, trace: bool) -> ! {
         handler(s, libc::SIG_DFL, 0);
     }
     handler(libc::SIGUSR1, libc::SIG_IGN, 0);
-    for (what, n) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_FSIZE, 16 << 20), (libc::RLIMIT_AS, 1 << 30), (libc::RLIMIT_NOFILE, 256)] {
+    for (what, n) in [
+        (libc::RLIMIT_CORE, 0),
+        (libc::RLIMIT_FSIZE, 16 << 20),
+        (libc::RLIMIT_AS, 1 << 30),
+        (libc::RLIMIT_NOFILE, 256),
+    ] {
         sys!(SYS_prlimit64, 0, what, &libc::rlimit { rlim_cur: n, rlim_max: n }, 0);
     }
     handler(libc::SIGXFSZ, libc::SIG_IGN, 0);
@@ -236,11 +377,19 @@ fn one(seed: u64, base: &Path, trace: bool) -> String {
 
 /// `fuzz --seed N --seconds S --threads T`, or `fuzz --one SEED`.
 pub(crate) fn main(args: &[String]) -> i32 {
-    let get = |name: &str| args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).and_then(|v| v.parse::<u64>().ok());
-    let base: PathBuf = args.iter().position(|a| a == "--dir").and_then(|i| args.get(i + 1)).map_or_else(std::env::temp_dir, PathBuf::from);
+    let get = |name: &str| {
+        args.iter().position(|a| a == name).and_then(|i| args.get(i + 1)).and_then(|v| v.parse::<u64>().ok())
+    };
+    let base: PathBuf = args
+        .iter()
+        .position(|a| a == "--dir")
+        .and_then(|i| args.get(i + 1))
+        .map_or_else(std::env::temp_dir, PathBuf::from);
     let base = base.join(format!("guest-fuzz-{}", std::process::id()));
     if args.iter().any(|a| a == "--help") {
-        println!("usage: guest-tests fuzz [--seed N] [--seconds S] [--threads T] [--dir DIR] | fuzz --one SEED");
+        println!(
+            "usage: guest-tests fuzz [--seed N] [--seconds S] [--threads T] [--dir DIR] | fuzz --one SEED"
+        );
         return 0;
     }
     if std::fs::create_dir_all(&base).is_err() {

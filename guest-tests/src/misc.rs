@@ -9,18 +9,53 @@ fn system() {
     let r = sys!(SYS_uname, &mut u);
     let s = |f: &[i8]| unsafe { CStr::from_ptr(f.as_ptr()) }.to_string_lossy().into_owned();
     say!("uname={r} sysname={} machine={}", s(&u.sysname), s(&u.machine));
-    say!("release has a number={} nodename set={} null={}", s(&u.release).chars().next().is_some_and(|c| c.is_ascii_digit()), !s(&u.nodename).is_empty(), sys!(SYS_uname, 0));
+    say!(
+        "release has a number={} nodename set={} null={}",
+        s(&u.release).chars().next().is_some_and(|c| c.is_ascii_digit()),
+        !s(&u.nodename).is_empty(),
+        sys!(SYS_uname, 0)
+    );
     let mut i: libc::sysinfo = zeroed();
-    say!("sysinfo={} memory={} unit={} procs={}", sys!(SYS_sysinfo, &mut i), i.totalram > 0 && i.freeram <= i.totalram, i.mem_unit, i.procs > 0);
-    say!("memory={} unit={} procs={} uptime={} null={}", i.totalram > 0 && i.freeram <= i.totalram, i.mem_unit, i.procs > 0, i.uptime > 0, sys!(SYS_sysinfo, 0));
+    say!(
+        "sysinfo={} memory={} unit={} procs={}",
+        sys!(SYS_sysinfo, &mut i),
+        i.totalram > 0 && i.freeram <= i.totalram,
+        i.mem_unit,
+        i.procs > 0
+    );
+    say!(
+        "memory={} unit={} procs={} uptime={} null={}",
+        i.totalram > 0 && i.freeram <= i.totalram,
+        i.mem_unit,
+        i.procs > 0,
+        i.uptime > 0,
+        sys!(SYS_sysinfo, 0)
+    );
 }
 
 fn random() {
     let (mut a, mut b) = ([0u8; 64], [0u8; 64]);
-    say!("get={} {} differ={}", sys!(SYS_getrandom, &mut a, 64, 0), sys!(SYS_getrandom, &mut b, 64, 1), a != b);
+    say!(
+        "get={} {} differ={}",
+        sys!(SYS_getrandom, &mut a, 64, 0),
+        sys!(SYS_getrandom, &mut b, 64, 1),
+        a != b
+    );
     say!("differ={} not zero={} zero length={}", a != b, a != [0; 64], sys!(SYS_getrandom, &mut a, 0, 0));
-    say!("random={} insecure={} both={} flags={}", sys!(SYS_getrandom, &mut a, 64, 2), sys!(SYS_getrandom, &mut a, 64, 4), sys!(SYS_getrandom, &mut a, 64, 6), sys!(SYS_getrandom, &mut a, 64, 8));
-    say!("null={} kernel={} readonly={} large={}", sys!(SYS_getrandom, 0, 8, 0), sys!(SYS_getrandom, KERNEL, 8, 0), sys!(SYS_getrandom, read_only(), 8, 0), sys!(SYS_getrandom, map(256 * PAGE, RW, PRIV), 256 * PAGE, 0));
+    say!(
+        "random={} insecure={} both={} flags={}",
+        sys!(SYS_getrandom, &mut a, 64, 2),
+        sys!(SYS_getrandom, &mut a, 64, 4),
+        sys!(SYS_getrandom, &mut a, 64, 6),
+        sys!(SYS_getrandom, &mut a, 64, 8)
+    );
+    say!(
+        "null={} kernel={} readonly={} large={}",
+        sys!(SYS_getrandom, 0, 8, 0),
+        sys!(SYS_getrandom, KERNEL, 8, 0),
+        sys!(SYS_getrandom, read_only(), 8, 0),
+        sys!(SYS_getrandom, map(256 * PAGE, RW, PRIV), 256 * PAGE, 0)
+    );
 }
 
 fn scheduling() {
@@ -28,34 +63,111 @@ fn scheduling() {
     say!("getcpu={} sane={}", sys!(SYS_getcpu, &mut c, &mut n, 0), c < 4096 && n < 1024);
     let mut m = [0u64; 128];
     let r = sys!(SYS_sched_getaffinity, 0, 1024, &mut m);
-    say!("sane={} affinity multiple of 8={} any={}", c < 4096 && n < 1024, r.0 > 0 && r.0 % 8 == 0, m.iter().any(|w| *w != 0));
-    say!("size 1={} odd={} missing={} null={}", sys!(SYS_sched_getaffinity, 0, 1, &mut m), sys!(SYS_sched_getaffinity, 0, 1023, &mut m), sys!(SYS_sched_getaffinity, 999_999, 1024, &mut m), sys!(SYS_sched_getaffinity, 0, 1024, 0));
-    say!("set same={} empty={}", sys!(SYS_sched_setaffinity, 0, 1024, &m), sys!(SYS_sched_setaffinity, 0, 1024, &[0u64; 128]));
-    say!("yield={} getscheduler={} missing={} negative={}", sys!(SYS_sched_yield), sys!(SYS_sched_getscheduler, 0), sys!(SYS_sched_getscheduler, 999_999), sys!(SYS_sched_getscheduler, -1));
+    say!(
+        "sane={} affinity multiple of 8={} any={}",
+        c < 4096 && n < 1024,
+        r.0 > 0 && r.0 % 8 == 0,
+        m.iter().any(|w| *w != 0)
+    );
+    say!(
+        "size 1={} odd={} missing={} null={}",
+        sys!(SYS_sched_getaffinity, 0, 1, &mut m),
+        sys!(SYS_sched_getaffinity, 0, 1023, &mut m),
+        sys!(SYS_sched_getaffinity, 999_999, 1024, &mut m),
+        sys!(SYS_sched_getaffinity, 0, 1024, 0)
+    );
+    say!(
+        "set same={} empty={}",
+        sys!(SYS_sched_setaffinity, 0, 1024, &m),
+        sys!(SYS_sched_setaffinity, 0, 1024, &[0u64; 128])
+    );
+    say!(
+        "yield={} getscheduler={} missing={} negative={}",
+        sys!(SYS_sched_yield),
+        sys!(SYS_sched_getscheduler, 0),
+        sys!(SYS_sched_getscheduler, 999_999),
+        sys!(SYS_sched_getscheduler, -1)
+    );
     for p in [0, 1, 2, 3, 5, 6, 99, -1] {
-        say!("policy {p} min={} max={}", sys!(SYS_sched_get_priority_min, p), sys!(SYS_sched_get_priority_max, p));
+        say!(
+            "policy {p} min={} max={}",
+            sys!(SYS_sched_get_priority_min, p),
+            sys!(SYS_sched_get_priority_max, p)
+        );
     }
     let mut prio = 7i32;
-    say!("getparam={} null={} bad={}", sys!(SYS_sched_getparam, 0, &mut prio), sys!(SYS_sched_getparam, 0, 0), sys!(SYS_sched_getparam, -1, &mut prio));
-    say!("prio={prio} set other={} other with priority={} policy={}", sys!(SYS_sched_setscheduler, 0, 0, &0i32), sys!(SYS_sched_setscheduler, 0, 0, &5i32), sys!(SYS_sched_setscheduler, 0, 99, &0i32));
-    say!("batch={} idle={} now={}", sys!(SYS_sched_setscheduler, 0, 3, &0i32), sys!(SYS_sched_setscheduler, 0, 5, &0i32), sys!(SYS_sched_getscheduler, 0));
+    say!(
+        "getparam={} null={} bad={}",
+        sys!(SYS_sched_getparam, 0, &mut prio),
+        sys!(SYS_sched_getparam, 0, 0),
+        sys!(SYS_sched_getparam, -1, &mut prio)
+    );
+    say!(
+        "prio={prio} set other={} other with priority={} policy={}",
+        sys!(SYS_sched_setscheduler, 0, 0, &0i32),
+        sys!(SYS_sched_setscheduler, 0, 0, &5i32),
+        sys!(SYS_sched_setscheduler, 0, 99, &0i32)
+    );
+    say!(
+        "batch={} idle={} now={}",
+        sys!(SYS_sched_setscheduler, 0, 3, &0i32),
+        sys!(SYS_sched_setscheduler, 0, 5, &0i32),
+        sys!(SYS_sched_getscheduler, 0)
+    );
     let mut attr = [0u32; 12];
-    say!("getattr={} small={} flags={}", sys!(SYS_sched_getattr, 0, &mut attr, 48, 0), sys!(SYS_sched_getattr, 0, &mut attr, 40, 0), sys!(SYS_sched_getattr, 0, &mut attr, 48, 1));
-    say!("rr interval={} bad={} policy={}", sys!(SYS_sched_rr_get_interval, 0, &mut [0i64; 2]), sys!(SYS_sched_rr_get_interval, -1, &mut [0i64; 2]), attr[1]);
+    say!(
+        "getattr={} small={} flags={}",
+        sys!(SYS_sched_getattr, 0, &mut attr, 48, 0),
+        sys!(SYS_sched_getattr, 0, &mut attr, 40, 0),
+        sys!(SYS_sched_getattr, 0, &mut attr, 48, 1)
+    );
+    say!(
+        "rr interval={} bad={} policy={}",
+        sys!(SYS_sched_rr_get_interval, 0, &mut [0i64; 2]),
+        sys!(SYS_sched_rr_get_interval, -1, &mut [0i64; 2]),
+        attr[1]
+    );
 }
 
 fn io_priority() {
-    say!("get={} bad which={} missing={} group={}", sys!(SYS_ioprio_get, 1, 0).ok(), sys!(SYS_ioprio_get, 9, 0), sys!(SYS_ioprio_get, 1, 999_999), sys!(SYS_ioprio_get, 2, 0).ok());
-    say!("set best effort 4={} get={} bad class={}", sys!(SYS_ioprio_set, 1, 0, 2 << 13 | 4), sys!(SYS_ioprio_get, 1, 0), sys!(SYS_ioprio_set, 1, 0, 7 << 13));
+    say!(
+        "get={} bad which={} missing={} group={}",
+        sys!(SYS_ioprio_get, 1, 0).ok(),
+        sys!(SYS_ioprio_get, 9, 0),
+        sys!(SYS_ioprio_get, 1, 999_999),
+        sys!(SYS_ioprio_get, 2, 0).ok()
+    );
+    say!(
+        "set best effort 4={} get={} bad class={}",
+        sys!(SYS_ioprio_set, 1, 0, 2 << 13 | 4),
+        sys!(SYS_ioprio_get, 1, 0),
+        sys!(SYS_ioprio_set, 1, 0, 7 << 13)
+    );
 }
 
 fn membarrier_rseq() {
     let q = sys!(SYS_membarrier, 0, 0, 0);
-    say!("query={} private unregistered={} unknown={} flags={}", q.0 > 0, sys!(SYS_membarrier, 8, 0, 0), sys!(SYS_membarrier, 1 << 20, 0, 0), sys!(SYS_membarrier, 0, 1, 0));
-    say!("register={} private={} global={}", sys!(SYS_membarrier, 16, 0, 0), sys!(SYS_membarrier, 8, 0, 0), sys!(SYS_membarrier, 1, 0, 0));
+    say!(
+        "query={} private unregistered={} unknown={} flags={}",
+        q.0 > 0,
+        sys!(SYS_membarrier, 8, 0, 0),
+        sys!(SYS_membarrier, 1 << 20, 0, 0),
+        sys!(SYS_membarrier, 0, 1, 0)
+    );
+    say!(
+        "register={} private={} global={}",
+        sys!(SYS_membarrier, 16, 0, 0),
+        sys!(SYS_membarrier, 8, 0, 0),
+        sys!(SYS_membarrier, 1, 0, 0)
+    );
     // libc has registered one for this thread: another is refused, and so are shapes that cannot be.
     let a = map(PAGE, RW, PRIV);
-    say!("rseq another={} unaligned={} flags={}", sys!(SYS_rseq, a, 32, 0, 0x5305_3053), sys!(SYS_rseq, a + 1, 32, 0, 0), sys!(SYS_rseq, a, 32, 8, 0));
+    say!(
+        "rseq another={} unaligned={} flags={}",
+        sys!(SYS_rseq, a, 32, 0, 0x5305_3053),
+        sys!(SYS_rseq, a + 1, 32, 0, 0),
+        sys!(SYS_rseq, a, 32, 8, 0)
+    );
     say!("unregister foreign={}", sys!(SYS_rseq, a, 32, 1, 0x5305_3053));
 }
 
@@ -72,14 +184,29 @@ fn unknown() {
 fn times() {
     let mut t = [-1i64; 4];
     let r = sys!(SYS_times, &mut t);
-    say!("times={} sane={} null={} kernel={}", r.ok(), t.iter().all(|v| (0..100_000).contains(v)), sys!(SYS_times, 0).ok(), sys!(SYS_times, KERNEL));
+    say!(
+        "times={} sane={} null={} kernel={}",
+        r.ok(),
+        t.iter().all(|v| (0..100_000).contains(v)),
+        sys!(SYS_times, 0).ok(),
+        sys!(SYS_times, KERNEL)
+    );
     say!("sane={}", t.iter().all(|v| (0..100_000).contains(v)));
 }
 
 fn numa() {
     let (mut mode, mut nodes) = (9i32, [0u64; 16]);
-    say!("get={} bad flags={} addr without flag={}", sys!(SYS_get_mempolicy, &mut mode, &mut nodes, 1024, 0, 0), sys!(SYS_get_mempolicy, &mut mode, 0, 0, 0, 99), sys!(SYS_get_mempolicy, &mut mode, 0, 0, 1, 0));
-    say!("mode={mode} set default={} bad mode={}", sys!(SYS_set_mempolicy, 0, 0, 0), sys!(SYS_set_mempolicy, 99, 0, 0));
+    say!(
+        "get={} bad flags={} addr without flag={}",
+        sys!(SYS_get_mempolicy, &mut mode, &mut nodes, 1024, 0, 0),
+        sys!(SYS_get_mempolicy, &mut mode, 0, 0, 0, 99),
+        sys!(SYS_get_mempolicy, &mut mode, 0, 0, 1, 0)
+    );
+    say!(
+        "mode={mode} set default={} bad mode={}",
+        sys!(SYS_set_mempolicy, 0, 0, 0),
+        sys!(SYS_set_mempolicy, 99, 0, 0)
+    );
 }
 
 fn kcmp() {
@@ -88,21 +215,60 @@ fn kcmp() {
     let d = sys!(SYS_dup, fd).fd();
     let e = crate::run::open(c"/dev/null", 0);
     let k = |t: i32, a: i32, b: i32| sys!(SYS_kcmp, me, me, t, a, b);
-    say!("dup={} other differs={} bad fd={} vm={} type={}", k(0, fd, d), k(0, fd, e).0 > 0, k(0, fd, 999), k(1, 0, 0), k(99, 0, 0));
+    say!(
+        "dup={} other differs={} bad fd={} vm={} type={}",
+        k(0, fd, d),
+        k(0, fd, e).0 > 0,
+        k(0, fd, 999),
+        k(1, 0, 0),
+        k(99, 0, 0)
+    );
     say!("missing={}", sys!(SYS_kcmp, me, 999_999, 0, 0, 0));
 }
 
 fn keys_and_friends() {
-    say!("keyctl unknown={} bpf bad={} perf bad={} userfault flags={}", sys!(SYS_keyctl, 9999, 0), sys!(SYS_bpf, 9999, 0, 0).ok(), sys!(SYS_perf_event_open, 0, 0, 0, 0, 0).ok(), sys!(SYS_userfaultfd, 0x100).ok());
-    say!("setns fd={} unshare bad={} seccomp op={} flags={}", sys!(SYS_setns, 9999, 0), sys!(SYS_unshare, 0x4000_0000_0000u64), sys!(SYS_seccomp, 99, 0, 0), sys!(SYS_seccomp, 0, 1, 0));
-    say!("seccomp filter null={} strict needs={}", sys!(SYS_seccomp, 1, 0, 0), sys!(SYS_seccomp, 1, 0, 0x4000));
-    say!("pkey_alloc flags={} pkey_free={} name_to_handle null={}", sys!(SYS_pkey_alloc, 1, 0), sys!(SYS_pkey_free, 99), sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c".", 0, 0, 0));
+    say!(
+        "keyctl unknown={} bpf bad={} perf bad={} userfault flags={}",
+        sys!(SYS_keyctl, 9999, 0),
+        sys!(SYS_bpf, 9999, 0, 0).ok(),
+        sys!(SYS_perf_event_open, 0, 0, 0, 0, 0).ok(),
+        sys!(SYS_userfaultfd, 0x100).ok()
+    );
+    say!(
+        "setns fd={} unshare bad={} seccomp op={} flags={}",
+        sys!(SYS_setns, 9999, 0),
+        sys!(SYS_unshare, 0x4000_0000_0000u64),
+        sys!(SYS_seccomp, 99, 0, 0),
+        sys!(SYS_seccomp, 0, 1, 0)
+    );
+    say!(
+        "seccomp filter null={} strict needs={}",
+        sys!(SYS_seccomp, 1, 0, 0),
+        sys!(SYS_seccomp, 1, 0, 0x4000)
+    );
+    say!(
+        "pkey_alloc flags={} pkey_free={} name_to_handle null={}",
+        sys!(SYS_pkey_alloc, 1, 0),
+        sys!(SYS_pkey_free, 99),
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c".", 0, 0, 0)
+    );
     say!("restart_syscall={}", sys!(SYS_restart_syscall));
 }
 
 fn seccomp_strict() {
-    say!("{}", fate(|| { sys!(SYS_prctl, 22, 1, 0, 0, 0); sys!(SYS_getpid); 0 }));
-    let p = spawn(|| { sys!(SYS_prctl, 22, 1, 0, 0, 0); sys!(SYS_exit, 7); 0 });
+    say!(
+        "{}",
+        fate(|| {
+            sys!(SYS_prctl, 22, 1, 0, 0, 0);
+            sys!(SYS_getpid);
+            0
+        })
+    );
+    let p = spawn(|| {
+        sys!(SYS_prctl, 22, 1, 0, 0, 0);
+        sys!(SYS_exit, 7);
+        0
+    });
     say!("{}", wait(p));
 }
 
@@ -120,7 +286,12 @@ fn seccomp_filter() {
     let end = fate(|| {
         sys!(SYS_prctl, 38, 1, 0, 0, 0);
         let r = sys!(SYS_seccomp, 1, 0, &prog);
-        say!("install={r} getppid={} mode={} child inherits={}", sys!(SYS_getppid), sys!(SYS_prctl, 21, 0, 0, 0, 0), fate(|| i32::from(sys!(SYS_getppid).ok())));
+        say!(
+            "install={r} getppid={} mode={} child inherits={}",
+            sys!(SYS_getppid),
+            sys!(SYS_prctl, 21, 0, 0, 0, 0),
+            fate(|| i32::from(sys!(SYS_getppid).ok()))
+        );
         sys!(SYS_getpgrp);
         0
     });
@@ -153,17 +324,49 @@ fn sysv() {
     let id = s.fd();
     let sop = |n: u16, v: i16, f: i16| sys!(SYS_semop, id, &[n, v as u16, f as u16], 1);
     let ctl = |n: i32, cmd: i32, v: i32| sys!(SYS_semctl, id, n, cmd, v);
-    say!("semget={} set={} get={} up={} down={} nowait={}", s.sign(), ctl(0, libc::SETVAL, 1), ctl(0, libc::GETVAL, 0), sop(0, 2, 0), sop(0, -3, 0), sop(0, -1, libc::IPC_NOWAIT as i16));
-    say!("range={} zero wait={} timed={}", sop(5, 1, 0), sop(1, 0, libc::IPC_NOWAIT as i16), sys!(SYS_semtimedop, id, &[0u16, u16::MAX, 0], 1, &crate::run::ts(20)));
-    say!("undo={} value={}", fate(|| { sop(0, 3, libc::SEM_UNDO as i16); 0 }), ctl(0, libc::GETVAL, 0));
+    say!(
+        "semget={} set={} get={} up={} down={} nowait={}",
+        s.sign(),
+        ctl(0, libc::SETVAL, 1),
+        ctl(0, libc::GETVAL, 0),
+        sop(0, 2, 0),
+        sop(0, -3, 0),
+        sop(0, -1, libc::IPC_NOWAIT as i16)
+    );
+    say!(
+        "range={} zero wait={} timed={}",
+        sop(5, 1, 0),
+        sop(1, 0, libc::IPC_NOWAIT as i16),
+        sys!(SYS_semtimedop, id, &[0u16, u16::MAX, 0], 1, &crate::run::ts(20))
+    );
+    say!(
+        "undo={} value={}",
+        fate(|| {
+            sop(0, 3, libc::SEM_UNDO as i16);
+            0
+        }),
+        ctl(0, libc::GETVAL, 0)
+    );
     let p = spawn(|| sop(0, -1, 0).fd());
     crate::run::sleep_ms(20);
     say!("wake={} child={} rm={} gone={}", sop(0, 1, 0), wait(p), ctl(0, libc::IPC_RMID, 0), sop(0, 1, 0));
     let q = sys!(SYS_msgget, 0, 0o600 | libc::IPC_CREAT);
     let mut b = [0u64; 4];
-    say!("msgget={} send={} {} nomsg={} by type={}", q.sign(), sys!(SYS_msgsnd, q.fd(), &[1u64, 0x61], 3, 0), sys!(SYS_msgsnd, q.fd(), &[2u64, 0x62], 4, 0), sys!(SYS_msgrcv, q.fd(), &mut b, 24, 9, libc::IPC_NOWAIT), sys!(SYS_msgrcv, q.fd(), &mut b, 24, 2, 0));
+    say!(
+        "msgget={} send={} {} nomsg={} by type={}",
+        q.sign(),
+        sys!(SYS_msgsnd, q.fd(), &[1u64, 0x61], 3, 0),
+        sys!(SYS_msgsnd, q.fd(), &[2u64, 0x62], 4, 0),
+        sys!(SYS_msgrcv, q.fd(), &mut b, 24, 9, libc::IPC_NOWAIT),
+        sys!(SYS_msgrcv, q.fd(), &mut b, 24, 2, 0)
+    );
     say!("text={}", b[1]);
-    say!("small={} noerror={} rm={}", sys!(SYS_msgrcv, q.fd(), &mut b, 1, 0, 0), sys!(SYS_msgrcv, q.fd(), &mut b, 1, 0, libc::MSG_NOERROR), sys!(SYS_msgctl, q.fd(), libc::IPC_RMID, 0));
+    say!(
+        "small={} noerror={} rm={}",
+        sys!(SYS_msgrcv, q.fd(), &mut b, 1, 0, 0),
+        sys!(SYS_msgrcv, q.fd(), &mut b, 1, 0, libc::MSG_NOERROR),
+        sys!(SYS_msgctl, q.fd(), libc::IPC_RMID, 0)
+    );
 }
 
 pub(crate) const CASES: &[Case] = &[

@@ -1,9 +1,14 @@
 //! Signals: actions and their flags, masks, queueing, information, stacks, faults, registers, stop and continue.
 
 use crate::mem::{PAGE, PRIV, RW, map, zeroed};
-use crate::run::{Case, await_post, fate, handler, kill, mask, pipe, post, say, set, sleep_ms, spawn, sys, ts, wait};
+use crate::run::{
+    Case, await_post, fate, handler, kill, mask, pipe, post, say, set, sleep_ms, spawn, sys, ts, wait,
+};
 use crate::show;
-use libc::{SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_SIGINFO, SIG_BLOCK, SIG_UNBLOCK, SIGALRM, SIGCHLD, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2};
+use libc::{
+    SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_SIGINFO, SIG_BLOCK, SIG_UNBLOCK, SIGALRM, SIGCHLD, SIGCONT,
+    SIGFPE, SIGILL, SIGKILL, SIGPIPE, SIGSEGV, SIGSTOP, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2,
+};
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
 
 static COUNT: AtomicI32 = AtomicI32::new(0);
@@ -18,9 +23,17 @@ extern "C" fn inform(sig: i32, si: *mut libc::siginfo_t, _: *mut libc::c_void) {
     unsafe {
         let si = &*si;
         let v = si.si_value().sival_ptr as usize;
-        let mine = sig == SIGCHLD || si.si_code > 0 || si.si_pid() == 0 || i64::from(si.si_pid()) == sys!(SYS_getpid).0;
+        let mine = sig == SIGCHLD
+            || si.si_code > 0
+            || si.si_pid() == 0
+            || i64::from(si.si_pid()) == sys!(SYS_getpid).0;
         let value = if si.si_code == -1 { v as i64 } else { 0 };
-        say!("{} code={} value={value} errno={} sender is self={mine}", show::signal(si.si_signo), show::si_code(sig, si.si_code), si.si_errno);
+        say!(
+            "{} code={} value={value} errno={} sender is self={mine}",
+            show::signal(si.si_signo),
+            show::si_code(sig, si.si_code),
+            si.si_errno
+        );
     }
 }
 fn h(f: extern "C" fn(i32)) -> usize {
@@ -49,15 +62,30 @@ fn actions() {
     say!("kill={} taken={:?}", me(SIGUSR1), taken());
     handler(SIGUSR1, h(count), SA_RESETHAND);
     me(SIGUSR1);
-    say!("resethand taken={:?} second={}", taken(), fate(|| { me(SIGUSR1); 0 }));
+    say!(
+        "resethand taken={:?} second={}",
+        taken(),
+        fate(|| {
+            me(SIGUSR1);
+            0
+        })
+    );
     handler(SIGUSR1, libc::SIG_IGN, 0);
     say!("ignored={} taken={:?}", me(SIGUSR1), taken());
     for s in [SIGKILL, SIGSTOP, 0, 65, -1] {
         let mut sa = [0usize; 4];
         sa[0] = 1;
-        say!("sigaction {s} set={} get={}", sys!(SYS_rt_sigaction, s, &sa, 0, 8), sys!(SYS_rt_sigaction, s, 0, &mut sa, 8));
+        say!(
+            "sigaction {s} set={} get={}",
+            sys!(SYS_rt_sigaction, s, &sa, 0, 8),
+            sys!(SYS_rt_sigaction, s, 0, &mut sa, 8)
+        );
     }
-    say!("set size={} wild={}", sys!(SYS_rt_sigaction, SIGUSR1, 0, 0, 4), sys!(SYS_rt_sigaction, SIGUSR1, 1, 0, 8));
+    say!(
+        "set size={} wild={}",
+        sys!(SYS_rt_sigaction, SIGUSR1, 0, 0, 4),
+        sys!(SYS_rt_sigaction, SIGUSR1, 1, 0, 8)
+    );
     handler(SIGUSR2, h(count), SA_NODEFER | SA_RESETHAND);
     let mut sa: libc::sigaction = zeroed();
     unsafe { libc::sigaction(SIGUSR2, std::ptr::null(), &raw mut sa) };
@@ -81,7 +109,15 @@ fn siginfo() {
     let p = spawn(|| 9);
     let mut si: libc::siginfo_t = zeroed();
     let r = sys!(SYS_rt_sigtimedwait, &set(&[SIGCHLD]), &mut si, &ts(5000), 8);
-    unsafe { say!("wait={} code={} status={} pid={}", r, show::si_code(SIGCHLD, si.si_code), si.si_status(), si.si_pid() == p) };
+    unsafe {
+        say!(
+            "wait={} code={} status={} pid={}",
+            r,
+            show::si_code(SIGCHLD, si.si_code),
+            si.si_status(),
+            si.si_pid() == p
+        )
+    };
     wait(p);
 }
 
@@ -89,7 +125,10 @@ fn masks() {
     handler(SIGUSR1, h(count), 0);
     handler(SIGUSR2, h(count), 0);
     let (mut old, mut pend) = (0u64, 0u64);
-    say!("block={} old={old:#x}", sys!(SYS_rt_sigprocmask, SIG_BLOCK, &set(&[SIGUSR1, SIGKILL, SIGSTOP]), &mut old, 8));
+    say!(
+        "block={} old={old:#x}",
+        sys!(SYS_rt_sigprocmask, SIG_BLOCK, &set(&[SIGUSR1, SIGKILL, SIGSTOP]), &mut old, 8)
+    );
     sys!(SYS_rt_sigprocmask, 9, 0, &mut old, 8);
     say!("mask={old:#x}, without kill and stop");
     me(SIGUSR1);
@@ -103,7 +142,13 @@ fn masks() {
         0
     });
     say!("unblock={} taken once={:?}", mask(SIG_UNBLOCK, &[SIGUSR1]), taken());
-    say!("how={} size={} wild={} {}", sys!(SYS_rt_sigprocmask, 9, &0u64, 0, 8), sys!(SYS_rt_sigprocmask, 0, 0, 0, 4), sys!(SYS_rt_sigprocmask, 0, 1, 0, 8), sys!(SYS_rt_sigprocmask, 0, 0, 1, 8));
+    say!(
+        "how={} size={} wild={} {}",
+        sys!(SYS_rt_sigprocmask, 9, &0u64, 0, 8),
+        sys!(SYS_rt_sigprocmask, 0, 0, 0, 4),
+        sys!(SYS_rt_sigprocmask, 0, 1, 0, 8),
+        sys!(SYS_rt_sigprocmask, 0, 0, 1, 8)
+    );
     mask(SIG_BLOCK, &[SIGUSR1]);
     me(SIGUSR1);
     handler(SIGUSR1, libc::SIG_IGN, 0);
@@ -165,26 +210,44 @@ fn ordering() {
         got.push((r.0, unsafe { si.si_value() }.sival_ptr as usize));
     }
     say!("lowest first, then as queued={got:?}");
-    say!("queue bad signal={} kernel code={}", queue(99, 0), { let mut x = [0u64; 16]; x[1] = 5; sys!(SYS_rt_sigqueueinfo, sys!(SYS_getppid).0, 0, &x) });
+    say!("queue bad signal={} kernel code={}", queue(99, 0), {
+        let mut x = [0u64; 16];
+        x[1] = 5;
+        sys!(SYS_rt_sigqueueinfo, sys!(SYS_getppid).0, 0, &x)
+    });
 }
 
 fn waiting() {
     handler(SIGUSR1, h(count), 0);
     let mut si: libc::siginfo_t = zeroed();
     mask(SIG_BLOCK, &[SIGUSR1]);
-    say!("timeout={} negative={} nsec={} size={}", sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), &mut si, &ts(10), 8), sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, &ts(-1000), 8), sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, &[0i64, 2_000_000_000], 8), sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, 0, 4));
+    say!(
+        "timeout={} negative={} nsec={} size={}",
+        sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), &mut si, &ts(10), 8),
+        sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, &ts(-1000), 8),
+        sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, &[0i64, 2_000_000_000], 8),
+        sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, 0, 4)
+    );
     me(SIGUSR1);
     say!("got={} handler not run={:?}", sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, 0, 8), taken());
     handler(SIGALRM, h(count), 0);
     sys!(SYS_setitimer, 0, &[0i64, 20_000, 0, 20_000], 0);
-    say!("another signal={} taken first={:?}", sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, &ts(5000), 8), taken().first());
+    say!(
+        "another signal={} taken first={:?}",
+        sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1]), 0, &ts(5000), 8),
+        taken().first()
+    );
     sys!(SYS_setitimer, 0, &[0i64, 0, 0, 0], 0);
     taken();
     me(SIGUSR1);
     say!("suspend={} taken={:?}", sys!(SYS_rt_sigsuspend, &0u64, 8), taken());
     let mut m = 0u64;
     sys!(SYS_rt_sigprocmask, 0, 0, &mut m, 8);
-    say!("mask back={m:#x} size={} wild={}", sys!(SYS_rt_sigsuspend, &0u64, 4), sys!(SYS_rt_sigsuspend, 1, 8));
+    say!(
+        "mask back={m:#x} size={} wild={}",
+        sys!(SYS_rt_sigsuspend, &0u64, 4),
+        sys!(SYS_rt_sigsuspend, 1, 8)
+    );
     sys!(SYS_setitimer, 0, &[0i64, 0, 0, 20_000], 0);
     say!("pause={} taken={:?}", sys!(SYS_pause), taken());
 }
@@ -200,10 +263,17 @@ extern "C" fn on_stack(_: i32) {
 
 fn altstack() {
     let a = map(16 * PAGE, RW, PRIV);
-    let ss = |sp: usize, fl: i32, size: usize| libc::stack_t { ss_sp: sp as *mut _, ss_flags: fl, ss_size: size };
+    let ss =
+        |sp: usize, fl: i32, size: usize| libc::stack_t { ss_sp: sp as *mut _, ss_flags: fl, ss_size: size };
     let mut old: libc::stack_t = zeroed();
     say!("get={} flags={}", sys!(SYS_sigaltstack, 0, &mut old), old.ss_flags);
-    say!("small={} flags={} wild={} {}", sys!(SYS_sigaltstack, &ss(a, 0, 100), 0), sys!(SYS_sigaltstack, &ss(a, 8, 65536), 0), sys!(SYS_sigaltstack, 1, 0), sys!(SYS_sigaltstack, 0, 1));
+    say!(
+        "small={} flags={} wild={} {}",
+        sys!(SYS_sigaltstack, &ss(a, 0, 100), 0),
+        sys!(SYS_sigaltstack, &ss(a, 8, 65536), 0),
+        sys!(SYS_sigaltstack, 1, 0),
+        sys!(SYS_sigaltstack, 0, 1)
+    );
     say!("set={}", sys!(SYS_sigaltstack, &ss(a, 0, 65536), &mut old));
     handler(SIGUSR1, h(on_stack), SA_ONSTACK);
     me(SIGUSR1);
@@ -213,7 +283,14 @@ fn altstack() {
     me(SIGUSR2);
     let at = WORD.load(SeqCst);
     say!("without the flag={}", at > a && at < a + 65536);
-    say!("child keeps it={}", fate(|| { let mut o: libc::stack_t = zeroed(); sys!(SYS_sigaltstack, 0, &mut o); i32::from(o.ss_sp as usize == a) }));
+    say!(
+        "child keeps it={}",
+        fate(|| {
+            let mut o: libc::stack_t = zeroed();
+            sys!(SYS_sigaltstack, 0, &mut o);
+            i32::from(o.ss_sp as usize == a)
+        })
+    );
     fn deep(n: usize) -> usize {
         let a = std::hint::black_box([n as u8; 4000]);
         if n == usize::MAX { 0 } else { deep(n + 1) + usize::from(a[9]) }
@@ -222,12 +299,31 @@ fn altstack() {
         say!("stack overflow handled on it: {}", show::signal(s));
         crate::run::exit(3);
     }
-    say!("end={}", fate(|| { handler(SIGSEGV, h(overflowed), SA_ONSTACK); deep(0) as i32 }));
-    say!("overflow without={}", fate(|| { handler(SIGSEGV, h(overflowed), 0); deep(0) as i32 }));
+    say!(
+        "end={}",
+        fate(|| {
+            handler(SIGSEGV, h(overflowed), SA_ONSTACK);
+            deep(0) as i32
+        })
+    );
+    say!(
+        "overflow without={}",
+        fate(|| {
+            handler(SIGSEGV, h(overflowed), 0);
+            deep(0) as i32
+        })
+    );
 }
 
 extern "C" fn fault_info(sig: i32, si: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    unsafe { say!("{} code={} addr set={}", show::signal(sig), show::si_code(sig, (*si).si_code), !(*si).si_addr().is_null()) };
+    unsafe {
+        say!(
+            "{} code={} addr set={}",
+            show::signal(sig),
+            show::si_code(sig, (*si).si_code),
+            !(*si).si_addr().is_null()
+        )
+    };
     crate::run::exit(1);
 }
 
@@ -243,16 +339,28 @@ fn faults() {
             0
         };
         say!("{n} handled={} default={}", fate(|| run(true)), fate(|| run(false)));
-        say!("{n} blocked={}", fate(|| { mask(SIG_BLOCK, &[SIGFPE, SIGILL, SIGTRAP, SIGSEGV]); run(true) }));
+        say!(
+            "{n} blocked={}",
+            fate(|| {
+                mask(SIG_BLOCK, &[SIGFPE, SIGILL, SIGTRAP, SIGSEGV]);
+                run(true)
+            })
+        );
     };
     unsafe {
-        go("divide", &|| std::arch::asm!("xor ecx, ecx", "mov eax, 1", "xor edx, edx", "div ecx", out("eax") _, out("ecx") _, out("edx") _));
+        go(
+            "divide",
+            &|| std::arch::asm!("xor ecx, ecx", "mov eax, 1", "xor edx, edx", "div ecx", out("eax") _, out("ecx") _, out("edx") _),
+        );
         go("ud2", &|| std::arch::asm!("ud2"));
         go("int3", &|| std::arch::asm!("int3"));
         go("hlt", &|| std::arch::asm!("hlt"));
         go("cli", &|| std::arch::asm!("cli"));
-        go("null", &|| { std::arch::asm!("mov eax, [0]", out("eax") _) });
-        go("noncanonical", &|| std::arch::asm!("mov rax, 0x8000000000000000", "mov rax, [rax]", out("rax") _));
+        go("null", &|| std::arch::asm!("mov eax, [0]", out("eax") _));
+        go(
+            "noncanonical",
+            &|| std::arch::asm!("mov rax, 0x8000000000000000", "mov rax, [rax]", out("rax") _),
+        );
         go("step", &|| std::arch::asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq", "nop", "nop"));
         go("int80 bad vector", &|| std::arch::asm!("int 0x21"));
         go("sse divide", &|| {
@@ -348,26 +456,35 @@ fn stop_continue() {
         let r = sys!(SYS_wait4, p, &mut st, libc::WUNTRACED | libc::WNOHANG, 0);
         say!("{} stopped={} status={}", show::signal(s), r.0 == i64::from(p), show::status(st));
     }
-    kill(p, SIGUSR2 - SIGUSR2);
+    kill(p, 0);
     say!("cont={} chld seen={}", kill(p, SIGCONT), !taken().is_empty());
     sys!(SYS_wait4, p, &mut st, libc::WCONTINUED, 0);
     say!("status={}", show::status(st));
     post(w);
     say!("end={}", wait(p));
-    let q = spawn(|| { sleep_ms(5000); 0 });
+    let q = spawn(|| {
+        sleep_ms(5000);
+        0
+    });
     kill(q, SIGSTOP);
     sys!(SYS_wait4, q, &mut st, libc::WUNTRACED, 0);
     kill(q, SIGTERM);
     say!("term while stopped={}", sys!(SYS_wait4, q, &mut st, libc::WNOHANG, 0));
     kill(q, SIGCONT);
     say!("after cont={}", wait(q));
-    let q = spawn(|| { sleep_ms(5000); 0 });
+    let q = spawn(|| {
+        sleep_ms(5000);
+        0
+    });
     kill(q, SIGSTOP);
     kill(q, SIGKILL);
     say!("kill while stopped={}", wait(q));
     handler(SIGCHLD, h(count), libc::SA_NOCLDSTOP);
     taken();
-    let q = spawn(|| { sleep_ms(5000); 0 });
+    let q = spawn(|| {
+        sleep_ms(5000);
+        0
+    });
     kill(q, SIGSTOP);
     sys!(SYS_wait4, q, &mut st, libc::WUNTRACED, 0);
     say!("nocldstop={}", taken().len());
@@ -378,15 +495,35 @@ fn stop_continue() {
 
 fn groups() {
     let (r, w) = pipe(0);
-    let lead = spawn(|| { sys!(SYS_setpgid, 0, 0); post(w); sleep_ms(5000); 0 });
+    let lead = spawn(|| {
+        sys!(SYS_setpgid, 0, 0);
+        post(w);
+        sleep_ms(5000);
+        0
+    });
     await_post(r);
-    let second = spawn(|| { sys!(SYS_setpgid, 0, lead); post(w); sleep_ms(5000); 0 });
+    let second = spawn(|| {
+        sys!(SYS_setpgid, 0, lead);
+        post(w);
+        sleep_ms(5000);
+        0
+    });
     await_post(r);
-    say!("group={} ends={} {}", if lead > 1 { sys!(SYS_kill, -lead, SIGTERM) } else { show::R(-3) }, wait(lead), wait(second));
+    say!(
+        "group={} ends={} {}",
+        if lead > 1 { sys!(SYS_kill, -lead, SIGTERM) } else { show::R(-3) },
+        wait(lead),
+        wait(second)
+    );
     say!("empty group={}", if lead > 1 { sys!(SYS_kill, -lead, 0) } else { show::R(-3) });
     handler(SIGTERM, h(count), 0);
     let (r2, w2) = pipe(0);
-    let p = spawn(|| { handler(SIGTERM, libc::SIG_DFL, 0); post(w2); sleep_ms(5000); 0 });
+    let p = spawn(|| {
+        handler(SIGTERM, libc::SIG_DFL, 0);
+        post(w2);
+        sleep_ms(5000);
+        0
+    });
     await_post(r2);
     say!("own group by 0={} self={:?} child={}", sys!(SYS_kill, 0, SIGTERM), taken(), wait(p));
 }
@@ -394,7 +531,12 @@ fn groups() {
 fn permission() {
     crate::run::drop_root();
     say!("init={} parent probe={}", sys!(SYS_kill, 1, 0), sys!(SYS_kill, 1, SIGCONT));
-    say!("tgkill missing={} bad ids={} {}", sys!(SYS_tgkill, sys!(SYS_getpid).0, 999_999, 0), sys!(SYS_tgkill, -1, 1, 0), sys!(SYS_tkill, 0, 0));
+    say!(
+        "tgkill missing={} bad ids={} {}",
+        sys!(SYS_tgkill, sys!(SYS_getpid).0, 999_999, 0),
+        sys!(SYS_tgkill, -1, 1, 0),
+        sys!(SYS_tkill, 0, 0)
+    );
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -412,4 +554,3 @@ pub(crate) const CASES: &[Case] = &[
     ("groups", groups),
     ("permission", permission),
 ];
-

@@ -17,16 +17,38 @@ fn clocks() {
         if c == 10 {
             continue;
         }
-        say!("clock {c} get={} getres={} sane={}", sys!(SYS_clock_gettime, c, &mut t), sys!(SYS_clock_getres, c, &mut r), t.tv_nsec < 1_000_000_000 && t.tv_sec >= 0);
+        say!(
+            "clock {c} get={} getres={} sane={}",
+            sys!(SYS_clock_gettime, c, &mut t),
+            sys!(SYS_clock_getres, c, &mut r),
+            t.tv_nsec < 1_000_000_000 && t.tv_sec >= 0
+        );
     }
     let mut t: libc::timespec = zeroed();
     for c in [16, 99, -1, i32::MAX] {
         say!("clock {c}={}", sys!(SYS_clock_gettime, c, &mut t));
     }
-    say!("null={} kernel={} getres null={}", sys!(SYS_clock_gettime, 0, 0), sys!(SYS_clock_gettime, 0, crate::mem::KERNEL), sys!(SYS_clock_getres, 0, 0));
-    say!("year sane={} time agrees={}", { sys!(SYS_clock_gettime, 0, &mut t); t.tv_sec > 1_600_000_000 }, (sys!(SYS_time, 0).0 - t.tv_sec).abs() <= 1);
+    say!(
+        "null={} kernel={} getres null={}",
+        sys!(SYS_clock_gettime, 0, 0),
+        sys!(SYS_clock_gettime, 0, crate::mem::KERNEL),
+        sys!(SYS_clock_getres, 0, 0)
+    );
+    say!(
+        "year sane={} time agrees={}",
+        {
+            sys!(SYS_clock_gettime, 0, &mut t);
+            t.tv_sec > 1_600_000_000
+        },
+        (sys!(SYS_time, 0).0 - t.tv_sec).abs() <= 1
+    );
     let mut tv = [0i64; 2];
-    say!("gettimeofday={} agrees={} null={}", sys!(SYS_gettimeofday, &mut tv, 0), (tv[0] - t.tv_sec).abs() <= 1, sys!(SYS_gettimeofday, 0, 0));
+    say!(
+        "gettimeofday={} agrees={} null={}",
+        sys!(SYS_gettimeofday, &mut tv, 0),
+        (tv[0] - t.tv_sec).abs() <= 1,
+        sys!(SYS_gettimeofday, 0, 0)
+    );
     say!("agrees={}", (tv[0] - t.tv_sec).abs() <= 1);
     let mut last = 0i64;
     let ok = (0..10_000).all(|_| {
@@ -47,7 +69,13 @@ fn set_clock() {
     crate::run::drop_root();
     let mut t: libc::timespec = zeroed();
     sys!(SYS_clock_gettime, 0, &mut t);
-    say!("settime={} monotonic={} bad={} settimeofday={}", sys!(SYS_clock_settime, 0, &t), sys!(SYS_clock_settime, 1, &t), sys!(SYS_clock_settime, 99, &t), sys!(SYS_settimeofday, &t, 0));
+    say!(
+        "settime={} monotonic={} bad={} settimeofday={}",
+        sys!(SYS_clock_settime, 0, &t),
+        sys!(SYS_clock_settime, 1, &t),
+        sys!(SYS_clock_settime, 99, &t),
+        sys!(SYS_settimeofday, &t, 0)
+    );
 }
 
 fn sleeps() {
@@ -60,16 +88,34 @@ fn sleeps() {
     say!("nanosleep={}", took(&|| sys!(SYS_nanosleep, &ts(30), 0), 30));
     say!("relative={}", took(&|| sys!(SYS_clock_nanosleep, 1, 0, &ts(30), 0), 30));
     say!("absolute={}", took(&|| sys!(SYS_clock_nanosleep, 1, TIMER_ABSTIME, &ts(now_ms() + 30), 0), 29));
-    say!("absolute past={}", took(&|| sys!(SYS_clock_nanosleep, CLOCK_REALTIME, TIMER_ABSTIME, &ts(5), 0), 0));
-    say!("boottime={} cputime={}", took(&|| sys!(SYS_clock_nanosleep, 7, 0, &ts(10), 0), 10), sys!(SYS_clock_nanosleep, 3, 0, &ts(1), 0));
+    say!(
+        "absolute past={}",
+        took(&|| sys!(SYS_clock_nanosleep, CLOCK_REALTIME, TIMER_ABSTIME, &ts(5), 0), 0)
+    );
+    say!(
+        "boottime={} cputime={}",
+        took(&|| sys!(SYS_clock_nanosleep, 7, 0, &ts(10), 0), 10),
+        sys!(SYS_clock_nanosleep, 3, 0, &ts(1), 0)
+    );
     let n = |s: i64, ns: i64| sys!(SYS_nanosleep, &[s, ns], 0);
     say!("nsec too big={} negative={} {} zero={}", n(0, 1_000_000_000), n(0, -1), n(-1, 0), n(0, 0));
-    say!("null={} bad clock={} bad flag={}", sys!(SYS_nanosleep, 0, 0), sys!(SYS_clock_nanosleep, 99, 0, &ts(1), 0), sys!(SYS_clock_nanosleep, 1, 8, &ts(1), 0));
+    say!(
+        "null={} bad clock={} bad flag={}",
+        sys!(SYS_nanosleep, 0, 0),
+        sys!(SYS_clock_nanosleep, 99, 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, 1, 8, &ts(1), 0)
+    );
 }
 
 fn alarms() {
     handler(SIGALRM, count as *const () as usize, 0);
-    say!("alarm={} again={} off={} none={}", sys!(SYS_alarm, 100).0 > 0, sys!(SYS_alarm, 50), sys!(SYS_alarm, 0), sys!(SYS_alarm, 0));
+    say!(
+        "alarm={} again={} off={} none={}",
+        sys!(SYS_alarm, 100).0 > 0,
+        sys!(SYS_alarm, 50),
+        sys!(SYS_alarm, 0),
+        sys!(SYS_alarm, 0)
+    );
     let mut it = [0i64; 4];
     sys!(SYS_setitimer, 0, &[5i64, 0, 100, 0], 0);
     say!("getitimer={} interval={} value sane={}", sys!(SYS_getitimer, 0, &mut it), it[0], it[2] >= 99);
@@ -81,10 +127,35 @@ fn alarms() {
     }
     say!("three ticks={} in good time={}", COUNT.load(SeqCst) >= 3, now_ms() - t >= 28);
     sys!(SYS_setitimer, 0, &[0i64; 4], &mut it);
-    say!("bad which={} usec={} negative={} null={}", sys!(SYS_setitimer, 3, &it, 0), sys!(SYS_setitimer, 0, &[0i64, 0, 0, 1_000_000], 0), sys!(SYS_setitimer, 0, &[0i64, 0, -1, 0], 0), sys!(SYS_setitimer, 0, 0, 0));
-    say!("default={}", fate(|| { handler(SIGALRM, libc::SIG_DFL, 0); sys!(SYS_setitimer, 0, &[0i64, 0, 0, 5000], 0); sleep_ms(3000); 0 }));
+    say!(
+        "bad which={} usec={} negative={} null={}",
+        sys!(SYS_setitimer, 3, &it, 0),
+        sys!(SYS_setitimer, 0, &[0i64, 0, 0, 1_000_000], 0),
+        sys!(SYS_setitimer, 0, &[0i64, 0, -1, 0], 0),
+        sys!(SYS_setitimer, 0, 0, 0)
+    );
+    say!(
+        "default={}",
+        fate(|| {
+            handler(SIGALRM, libc::SIG_DFL, 0);
+            sys!(SYS_setitimer, 0, &[0i64, 0, 0, 5000], 0);
+            sleep_ms(3000);
+            0
+        })
+    );
     for (n, which, sig) in [("virtual", 1, libc::SIGVTALRM), ("prof", 2, libc::SIGPROF)] {
-        say!("{n}={}", fate(|| { handler(sig, libc::SIG_DFL, 0); sys!(SYS_setitimer, which, &[0i64, 0, 0, 10_000], 0); let t = now_ms(); while now_ms() - t < 5000 { std::hint::spin_loop() } 0 }));
+        say!(
+            "{n}={}",
+            fate(|| {
+                handler(sig, libc::SIG_DFL, 0);
+                sys!(SYS_setitimer, which, &[0i64, 0, 0, 10_000], 0);
+                let t = now_ms();
+                while now_ms() - t < 5000 {
+                    std::hint::spin_loop()
+                }
+                0
+            })
+        );
     }
 }
 
@@ -104,32 +175,68 @@ fn posix_timers() {
     mask(SIG_BLOCK, &[SIGUSR1]);
     let mut id = -1i32;
     let mut si: libc::siginfo_t = zeroed();
-    let take = |si: &mut libc::siginfo_t| sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1, SIGALRM]), si, &ts(3000), 8);
+    let take =
+        |si: &mut libc::siginfo_t| sys!(SYS_rt_sigtimedwait, &set(&[SIGUSR1, SIGALRM]), si, &ts(3000), 8);
     say!("create={} id={id}", sys!(SYS_timer_create, CLOCK_MONOTONIC, &event(0, SIGUSR1, 0), &mut id));
     say!("settime={}", sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 10_000_000], 0));
     let r = take(&mut si);
-    say!("signal={r} code={} value={:#x}", crate::show::si_code(SIGUSR1, si.si_code), unsafe { si.si_value() }.sival_ptr as usize);
+    say!(
+        "signal={r} code={} value={:#x}",
+        crate::show::si_code(SIGUSR1, si.si_code),
+        unsafe { si.si_value() }.sival_ptr as usize
+    );
     let mut it = [9i64; 4];
-    say!("gettime={} value={it:?} overrun={}", sys!(SYS_timer_gettime, id, &mut it), sys!(SYS_timer_getoverrun, id));
+    say!(
+        "gettime={} value={it:?} overrun={}",
+        sys!(SYS_timer_gettime, id, &mut it),
+        sys!(SYS_timer_getoverrun, id)
+    );
     sys!(SYS_timer_settime, id, 0, &[0i64, 5_000_000, 0, 5_000_000], 0);
     sleep_ms(60);
     take(&mut si);
     say!("overruns counted={}", sys!(SYS_timer_getoverrun, id).0 >= 3);
-    say!("absolute past={} then={}", { mask(SIG_BLOCK, &[SIGUSR1]); sys!(SYS_timer_settime, id, 1, &[0i64, 0, 1, 0], &mut it) }, take(&mut si));
-    say!("delete={} again={} settime={}", sys!(SYS_timer_delete, id), sys!(SYS_timer_delete, id), sys!(SYS_timer_settime, id, 0, &[0i64; 4], 0));
+    say!(
+        "absolute past={} then={}",
+        {
+            mask(SIG_BLOCK, &[SIGUSR1]);
+            sys!(SYS_timer_settime, id, 1, &[0i64, 0, 1, 0], &mut it)
+        },
+        take(&mut si)
+    );
+    say!(
+        "delete={} again={} settime={}",
+        sys!(SYS_timer_delete, id),
+        sys!(SYS_timer_delete, id),
+        sys!(SYS_timer_settime, id, 0, &[0i64; 4], 0)
+    );
     mask(SIG_BLOCK, &[SIGALRM]);
-    say!("default event={} signal={}", sys!(SYS_timer_create, CLOCK_REALTIME, 0, &mut id), { sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 1_000_000], 0); take(&mut si) });
-    say!("none={} armed={}", sys!(SYS_timer_create, CLOCK_MONOTONIC, &event(1, 0, 0), &mut id), sys!(SYS_timer_settime, id, 0, &[0i64, 0, 100, 0], 0));
+    say!("default event={} signal={}", sys!(SYS_timer_create, CLOCK_REALTIME, 0, &mut id), {
+        sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 1_000_000], 0);
+        take(&mut si)
+    });
+    say!(
+        "none={} armed={}",
+        sys!(SYS_timer_create, CLOCK_MONOTONIC, &event(1, 0, 0), &mut id),
+        sys!(SYS_timer_settime, id, 0, &[0i64, 0, 100, 0], 0)
+    );
     sys!(SYS_timer_gettime, id, &mut it);
     say!("left sane={}", it[2] == 99);
     let me = sys!(SYS_gettid).fd();
-    say!("thread={} signal={}", sys!(SYS_timer_create, CLOCK_MONOTONIC, &event(4, SIGUSR1, me), &mut id), { sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 1_000_000], 0); take(&mut si) });
+    say!("thread={} signal={}", sys!(SYS_timer_create, CLOCK_MONOTONIC, &event(4, SIGUSR1, me), &mut id), {
+        sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 1_000_000], 0);
+        take(&mut si)
+    });
     let mut bad = |n: &str, c: i32, e: Event| say!("{n}={}", sys!(SYS_timer_create, c, &e, &mut id));
     bad("bad clock", 99, event(0, SIGUSR1, 0));
     bad("bad notify", 1, event(9, SIGUSR1, 0));
     bad("bad signal", 1, event(0, 99, 0));
     bad("other's thread", 1, event(4, SIGUSR1, 1));
-    say!("null id={} nsec={} missing={}", sys!(SYS_timer_create, 1, 0, 0), sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 1_000_000_000], 0), sys!(SYS_timer_gettime, 999, &mut it));
+    say!(
+        "null id={} nsec={} missing={}",
+        sys!(SYS_timer_create, 1, 0, 0),
+        sys!(SYS_timer_settime, id, 0, &[0i64, 0, 0, 1_000_000_000], 0),
+        sys!(SYS_timer_gettime, 999, &mut it)
+    );
     say!("child has none={}", fate(|| i32::from(sys!(SYS_timer_gettime, id, &mut [0i64; 4]).ok())));
 }
 
@@ -137,18 +244,47 @@ fn timerfd() {
     let fd = sys!(SYS_timerfd_create, CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC).fd();
     let mut n = 0u64;
     let mut it = [0i64; 4];
-    say!("read unarmed={} settime={}", sys!(SYS_read, fd, &mut n, 8), sys!(SYS_timerfd_settime, fd, 0, &[0i64, 0, 0, 20_000_000], 0));
+    say!(
+        "read unarmed={} settime={}",
+        sys!(SYS_read, fd, &mut n, 8),
+        sys!(SYS_timerfd_settime, fd, 0, &[0i64, 0, 0, 20_000_000], 0)
+    );
     let mut pf = libc::pollfd { fd, events: 1, revents: 0 };
-    say!("early={} poll={} read={} n={n}", sys!(SYS_read, fd, &mut n, 8), sys!(SYS_poll, &mut pf, 1, 3000), sys!(SYS_read, fd, &mut n, 8));
+    say!(
+        "early={} poll={} read={} n={n}",
+        sys!(SYS_read, fd, &mut n, 8),
+        sys!(SYS_poll, &mut pf, 1, 3000),
+        sys!(SYS_read, fd, &mut n, 8)
+    );
     say!("again={} short={}", sys!(SYS_read, fd, &mut n, 8), sys!(SYS_read, fd, &mut n, 4));
     sys!(SYS_timerfd_settime, fd, 0, &[0i64, 5_000_000, 0, 5_000_000], 0);
     sleep_ms(40);
     say!("several expirations={} {}", sys!(SYS_read, fd, &mut n, 8), n >= 5);
     say!("gettime={} interval={}", sys!(SYS_timerfd_gettime, fd, &mut it), it[1]);
-    say!("past absolute={} read={} n={n}", sys!(SYS_timerfd_settime, fd, 1, &[0i64, 0, 1, 0], &mut it), { sleep_ms(5); sys!(SYS_read, fd, &mut n, 8) });
-    say!("bad clock={} flags={} settime flags={} nsec={}", sys!(SYS_timerfd_create, 99, 0), sys!(SYS_timerfd_create, 1, 1), sys!(SYS_timerfd_settime, fd, 8, &it, 0), sys!(SYS_timerfd_settime, fd, 0, &[0i64, 0, 0, 1_000_000_000], 0));
-    say!("not a timerfd={} write={} null={}", sys!(SYS_timerfd_settime, 0, 0, &it, 0), sys!(SYS_write, fd, &n, 8), sys!(SYS_timerfd_settime, fd, 0, 0, 0));
+    say!("past absolute={} read={} n={n}", sys!(SYS_timerfd_settime, fd, 1, &[0i64, 0, 1, 0], &mut it), {
+        sleep_ms(5);
+        sys!(SYS_read, fd, &mut n, 8)
+    });
+    say!(
+        "bad clock={} flags={} settime flags={} nsec={}",
+        sys!(SYS_timerfd_create, 99, 0),
+        sys!(SYS_timerfd_create, 1, 1),
+        sys!(SYS_timerfd_settime, fd, 8, &it, 0),
+        sys!(SYS_timerfd_settime, fd, 0, &[0i64, 0, 0, 1_000_000_000], 0)
+    );
+    say!(
+        "not a timerfd={} write={} null={}",
+        sys!(SYS_timerfd_settime, 0, 0, &it, 0),
+        sys!(SYS_write, fd, &n, 8),
+        sys!(SYS_timerfd_settime, fd, 0, 0, 0)
+    );
 }
 
-pub(crate) const CASES: &[Case] =
-    &[("clocks", clocks), ("set_clock", set_clock), ("sleeps", sleeps), ("alarms", alarms), ("posix_timers", posix_timers), ("timerfd", timerfd)];
+pub(crate) const CASES: &[Case] = &[
+    ("clocks", clocks),
+    ("set_clock", set_clock),
+    ("sleeps", sleeps),
+    ("alarms", alarms),
+    ("posix_timers", posix_timers),
+    ("timerfd", timerfd),
+];

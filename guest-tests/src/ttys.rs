@@ -1,9 +1,15 @@
 //! Pseudo-terminals: pairs, modes, sizes, the line discipline, sessions and job control.
 
 use crate::mem::zeroed;
-use crate::run::{Case, await_post, close, fate, handler, kill, open, pipe, post, say, sleep_ms, spawn, sys, wait};
+use crate::run::{
+    Case, await_post, close, fate, handler, kill, open, pipe, post, say, sleep_ms, spawn, sys, wait,
+};
 use crate::show;
-use libc::{ECHO, ICANON, ISIG, O_NOCTTY, O_NONBLOCK, O_RDWR, SIGCONT, SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH, TCGETS, TCSETS, TIOCGPGRP, TIOCGPTN, TIOCGSID, TIOCGWINSZ, TIOCNOTTY, TIOCSCTTY, TIOCSPGRP, TIOCSPTLCK, TIOCSWINSZ};
+use libc::{
+    ECHO, ICANON, ISIG, O_NOCTTY, O_NONBLOCK, O_RDWR, SIGCONT, SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH, TCGETS,
+    TCSETS, TIOCGPGRP, TIOCGPTN, TIOCGSID, TIOCGWINSZ, TIOCNOTTY, TIOCSCTTY, TIOCSPGRP, TIOCSPTLCK,
+    TIOCSWINSZ,
+};
 use std::ffi::CString;
 
 /// The kernel's termios: four flag words, the line, 19 control characters.
@@ -59,11 +65,25 @@ fn opening() {
     let p = CString::new(format!("/dev/pts/{n}")).unwrap_or_default();
     say!("number sane={} locked open={}", n >= 0, sys!(SYS_open, p.as_c_str(), O_RDWR | O_NOCTTY));
     let mut l = -1i32;
-    say!("get lock={} unlock={} open={}", sys!(SYS_ioctl, m, libc::TIOCGPTLCK, &mut l), sys!(SYS_ioctl, m, TIOCSPTLCK, &0i32), sys!(SYS_open, p.as_c_str(), O_RDWR | O_NOCTTY).sign());
-    say!("lock={l} peer={} ptn on slave={}", sys!(SYS_ioctl, m, libc::TIOCGPTPEER, O_RDWR | O_NOCTTY).sign(), sys!(SYS_ioctl, open(&p, O_RDWR | O_NOCTTY), TIOCGPTN, &mut n));
+    say!(
+        "get lock={} unlock={} open={}",
+        sys!(SYS_ioctl, m, libc::TIOCGPTLCK, &mut l),
+        sys!(SYS_ioctl, m, TIOCSPTLCK, &0i32),
+        sys!(SYS_open, p.as_c_str(), O_RDWR | O_NOCTTY).sign()
+    );
+    say!(
+        "lock={l} peer={} ptn on slave={}",
+        sys!(SYS_ioctl, m, libc::TIOCGPTPEER, O_RDWR | O_NOCTTY).sign(),
+        sys!(SYS_ioctl, open(&p, O_RDWR | O_NOCTTY), TIOCGPTN, &mut n)
+    );
     let mut st: libc::stat = zeroed();
     sys!(SYS_stat, p.as_c_str(), &mut st);
-    say!("slave kind={:o} major={} mine={}", st.st_mode & libc::S_IFMT, libc::major(st.st_rdev), i64::from(st.st_uid) == sys!(SYS_getuid).0);
+    say!(
+        "slave kind={:o} major={} mine={}",
+        st.st_mode & libc::S_IFMT,
+        libc::major(st.st_rdev),
+        i64::from(st.st_uid) == sys!(SYS_getuid).0
+    );
     close(m);
     say!("gone with the master={}", sys!(SYS_open, p.as_c_str(), O_RDWR | O_NOCTTY));
     say!("controlling terminal still none={}", sys!(SYS_open, c"/dev/tty", O_RDWR));
@@ -75,9 +95,25 @@ fn modes() {
     say!("default flags={:#x?}", t.flags.map(|f| f).to_vec());
     say!("cc={:?} line={}", t.cc, t.line);
     say!("same through master={} on a pipe={}", get(m) == t, sys!(SYS_ioctl, pipe(0).0, TCGETS, &mut get(s)));
-    say!("set={} icanon off={}", change(s, |t| t.flags[3] &= !(ICANON | ECHO)), get(s).flags[3] & (ICANON | ECHO));
-    say!("tcsetsw={} tcsetsf={} null={}", sys!(SYS_ioctl, s, libc::TCSETSW, &t), sys!(SYS_ioctl, s, libc::TCSETSF, &t), sys!(SYS_ioctl, s, TCGETS, 0));
-    say!("isatty-like unknown={} tcsbrk={} drain={} flush={} bad flush={}", sys!(SYS_ioctl, s, 0x54ff, 0), sys!(SYS_ioctl, s, libc::TCSBRK, 0), sys!(SYS_ioctl, s, libc::TCSBRK, 1), sys!(SYS_ioctl, s, libc::TCFLSH, 2), sys!(SYS_ioctl, s, libc::TCFLSH, 9));
+    say!(
+        "set={} icanon off={}",
+        change(s, |t| t.flags[3] &= !(ICANON | ECHO)),
+        get(s).flags[3] & (ICANON | ECHO)
+    );
+    say!(
+        "tcsetsw={} tcsetsf={} null={}",
+        sys!(SYS_ioctl, s, libc::TCSETSW, &t),
+        sys!(SYS_ioctl, s, libc::TCSETSF, &t),
+        sys!(SYS_ioctl, s, TCGETS, 0)
+    );
+    say!(
+        "isatty-like unknown={} tcsbrk={} drain={} flush={} bad flush={}",
+        sys!(SYS_ioctl, s, 0x54ff, 0),
+        sys!(SYS_ioctl, s, libc::TCSBRK, 0),
+        sys!(SYS_ioctl, s, libc::TCSBRK, 1),
+        sys!(SYS_ioctl, s, libc::TCFLSH, 2),
+        sys!(SYS_ioctl, s, libc::TCFLSH, 9)
+    );
     say!("lseek={} pread={}", sys!(SYS_lseek, s, 0, 0), sys!(SYS_pread64, s, &mut [0u8; 1], 1, 0));
 }
 
@@ -101,12 +137,22 @@ fn discipline() {
     say!("no opost={} {}", write(s, b"a\nb"), read(m));
     change(s, |t| t.flags[3] &= !(ICANON | ECHO));
     say!("raw={} slave={} echo={}", write(m, b"k\x7f\x04"), read(s), read(m));
-    change(s, |t| { t.cc[6] = 0; t.cc[5] = 1; });
+    change(s, |t| {
+        t.cc[6] = 0;
+        t.cc[5] = 1;
+    });
     let t0 = crate::run::now_ms();
     say!("vmin 0 vtime 1={} waited={}", sys!(SYS_read, s, &mut [0u8; 4], 4), crate::run::now_ms() - t0 >= 90);
-    change(s, |t| { t.cc[6] = 3; t.cc[5] = 0; });
+    change(s, |t| {
+        t.cc[6] = 3;
+        t.cc[5] = 0;
+    });
     write(m, b"12");
-    let c = spawn(|| { sleep_ms(20); write(m, b"345"); 0 });
+    let c = spawn(|| {
+        sleep_ms(20);
+        write(m, b"345");
+        0
+    });
     say!("vmin 3={} child={}", sys!(SYS_read, s, &mut [0u8; 10], 10).0 >= 3, wait(c));
 }
 
@@ -116,7 +162,11 @@ fn sizes() {
     say!("default={} {w:?}", sys!(SYS_ioctl, s, TIOCGWINSZ, &mut w));
     say!("{w:?} set={}", sys!(SYS_ioctl, m, TIOCSWINSZ, &[24u16, 80, 1, 2]));
     say!("get by slave={}", sys!(SYS_ioctl, s, TIOCGWINSZ, &mut w));
-    say!("{w:?} null={} on pipe={}", sys!(SYS_ioctl, s, TIOCGWINSZ, 0), sys!(SYS_ioctl, pipe(0).0, TIOCGWINSZ, &mut w));
+    say!(
+        "{w:?} null={} on pipe={}",
+        sys!(SYS_ioctl, s, TIOCGWINSZ, 0),
+        sys!(SYS_ioctl, pipe(0).0, TIOCGWINSZ, &mut w)
+    );
     let mut n = 0i32;
     write(m, b"12345\n");
     sleep_ms(20);
@@ -140,9 +190,25 @@ fn got() -> String {
 fn controlling() {
     let (m, s) = pair();
     let mut v = 0i32;
-    say!("before: pgrp={} sid={} notty={}", sys!(SYS_ioctl, s, TIOCGPGRP, &mut v), sys!(SYS_ioctl, s, TIOCGSID, &mut v), sys!(SYS_ioctl, s, TIOCNOTTY, 0));
-    say!("set={} again={} pgrp={} is own={}", sys!(SYS_ioctl, s, TIOCSCTTY, 0), sys!(SYS_ioctl, s, TIOCSCTTY, 0), sys!(SYS_ioctl, s, TIOCGPGRP, &mut v), i64::from(v) == sys!(SYS_getpgrp).0);
-    say!("is own={} sid={} own={}", i64::from(v) == sys!(SYS_getpgrp).0, sys!(SYS_ioctl, s, TIOCGSID, &mut v), i64::from(v) == sys!(SYS_getsid, 0).0);
+    say!(
+        "before: pgrp={} sid={} notty={}",
+        sys!(SYS_ioctl, s, TIOCGPGRP, &mut v),
+        sys!(SYS_ioctl, s, TIOCGSID, &mut v),
+        sys!(SYS_ioctl, s, TIOCNOTTY, 0)
+    );
+    say!(
+        "set={} again={} pgrp={} is own={}",
+        sys!(SYS_ioctl, s, TIOCSCTTY, 0),
+        sys!(SYS_ioctl, s, TIOCSCTTY, 0),
+        sys!(SYS_ioctl, s, TIOCGPGRP, &mut v),
+        i64::from(v) == sys!(SYS_getpgrp).0
+    );
+    say!(
+        "is own={} sid={} own={}",
+        i64::from(v) == sys!(SYS_getpgrp).0,
+        sys!(SYS_ioctl, s, TIOCGSID, &mut v),
+        i64::from(v) == sys!(SYS_getsid, 0).0
+    );
     let t = open(c"/dev/tty", O_RDWR);
     say!("/dev/tty={} write={} master reads={}", t >= 0, write(t, b"hi"), read(m));
     for g in [libc::SIGINT, libc::SIGQUIT, SIGWINCH] {
@@ -156,14 +222,28 @@ fn controlling() {
     say!("same size signal={}", got());
     change(s, |t| t.flags[3] &= !ISIG);
     say!("no isig={} signal={}", write(m, b"\x03"), got());
-    say!("pgrp to a missing group={} negative={} second terminal={}", sys!(SYS_ioctl, s, TIOCSPGRP, &999_999i32), sys!(SYS_ioctl, s, TIOCSPGRP, &-1i32), sys!(SYS_ioctl, pair().1, TIOCSCTTY, 0));
-    let end = fate(|| { sys!(SYS_setsid); let t = sys!(SYS_open, c"/dev/tty", O_RDWR); let c = sys!(SYS_ioctl, s, TIOCSCTTY, 0); say!("other session: tty={t} steal={c}"); 0 });
-    say!("{end} open without O_NOCTTY in a child session={}", fate(|| {
+    say!(
+        "pgrp to a missing group={} negative={} second terminal={}",
+        sys!(SYS_ioctl, s, TIOCSPGRP, &999_999i32),
+        sys!(SYS_ioctl, s, TIOCSPGRP, &-1i32),
+        sys!(SYS_ioctl, pair().1, TIOCSCTTY, 0)
+    );
+    let end = fate(|| {
         sys!(SYS_setsid);
-        let n = slave_name(m);
-        let _ = open(&n, O_RDWR);
-        i32::from(sys!(SYS_open, c"/dev/tty", O_RDWR).ok())
-    }));
+        let t = sys!(SYS_open, c"/dev/tty", O_RDWR);
+        let c = sys!(SYS_ioctl, s, TIOCSCTTY, 0);
+        say!("other session: tty={t} steal={c}");
+        0
+    });
+    say!(
+        "{end} open without O_NOCTTY in a child session={}",
+        fate(|| {
+            sys!(SYS_setsid);
+            let n = slave_name(m);
+            let _ = open(&n, O_RDWR);
+            i32::from(sys!(SYS_open, c"/dev/tty", O_RDWR).ok())
+        })
+    );
 }
 
 fn opened_as_controlling() {
@@ -173,8 +253,19 @@ fn opened_as_controlling() {
         sys!(SYS_setsid);
         let s = open(&n, O_RDWR);
         let mut v = 0i32;
-        say!("sid={} mine={}", sys!(SYS_ioctl, s, TIOCGSID, &mut v), sys!(SYS_open, c"/dev/tty", O_RDWR).ok());
-        say!("notty={} tty={}", { handler(SIGHUP, libc::SIG_IGN, 0); sys!(SYS_ioctl, s, TIOCNOTTY, 0) }, sys!(SYS_open, c"/dev/tty", O_RDWR));
+        say!(
+            "sid={} mine={}",
+            sys!(SYS_ioctl, s, TIOCGSID, &mut v),
+            sys!(SYS_open, c"/dev/tty", O_RDWR).ok()
+        );
+        say!(
+            "notty={} tty={}",
+            {
+                handler(SIGHUP, libc::SIG_IGN, 0);
+                sys!(SYS_ioctl, s, TIOCNOTTY, 0)
+            },
+            sys!(SYS_open, c"/dev/tty", O_RDWR)
+        );
         0
     });
     say!("{end}");
@@ -185,15 +276,31 @@ fn job_control() {
     sys!(SYS_ioctl, s, TIOCSCTTY, 0);
     let (r, w) = pipe(0);
     let bg = |f: &dyn Fn() -> i32| {
-        let p = spawn(|| { sys!(SYS_setpgid, 0, 0); post(w); f() });
+        let p = spawn(|| {
+            sys!(SYS_setpgid, 0, 0);
+            post(w);
+            f()
+        });
         await_post(r);
         p
     };
     let mut st = 0;
-    let mut see = |p: i32| { sys!(SYS_wait4, p, &mut st, libc::WUNTRACED, 0); show::status(st) };
-    let p = bg(&|| { let mut b = [0u8; 8]; sys!(SYS_read, s, &mut b, 8).fd() });
+    let mut see = |p: i32| {
+        sys!(SYS_wait4, p, &mut st, libc::WUNTRACED, 0);
+        show::status(st)
+    };
+    let p = bg(&|| {
+        let mut b = [0u8; 8];
+        sys!(SYS_read, s, &mut b, 8).fd()
+    });
     say!("background read={}", see(p));
-    say!("foreground={} continue={} write={} end={}", sys!(SYS_ioctl, s, TIOCSPGRP, &p), kill(p, SIGCONT), write(m, b"line\n"), see(p));
+    say!(
+        "foreground={} continue={} write={} end={}",
+        sys!(SYS_ioctl, s, TIOCSPGRP, &p),
+        kill(p, SIGCONT),
+        write(m, b"line\n"),
+        see(p)
+    );
     handler(SIGTTOU, libc::SIG_IGN, 0);
     say!("take back ignoring SIGTTOU={}", sys!(SYS_ioctl, s, TIOCSPGRP, &sys!(SYS_getpgrp).fd()));
     handler(SIGTTOU, libc::SIG_DFL, 0);
@@ -208,11 +315,20 @@ fn job_control() {
     say!("background tcsetattr={}", see(p));
     kill(p, libc::SIGKILL);
     wait(p);
-    let p = bg(&|| { handler(SIGTTIN, libc::SIG_IGN, 0); i32::from(sys!(SYS_read, s, &mut [0u8; 1], 1) == show::R(-5)) });
+    let p = bg(&|| {
+        handler(SIGTTIN, libc::SIG_IGN, 0);
+        i32::from(sys!(SYS_read, s, &mut [0u8; 1], 1) == show::R(-5))
+    });
     say!("read ignoring SIGTTIN is EIO={}", see(p));
-    let p = bg(&|| { crate::run::mask(libc::SIG_BLOCK, &[SIGTTOU]); i32::from(write(s, b"y").0 == 1) });
+    let p = bg(&|| {
+        crate::run::mask(libc::SIG_BLOCK, &[SIGTTOU]);
+        i32::from(write(s, b"y").0 == 1)
+    });
     say!("write blocking SIGTTOU passes={}", see(p));
-    let p = bg(&|| { sleep_ms(5000); 0 });
+    let p = bg(&|| {
+        sleep_ms(5000);
+        0
+    });
     sys!(SYS_ioctl, s, TIOCSPGRP, &p);
     write(m, b"\x1a");
     say!("^Z={}", see(p));
@@ -235,7 +351,13 @@ fn hangup() {
             sys!(SYS_sched_yield);
         }
         let mut v = 0i32;
-        say!("signal={} read={} write={} pgrp={}", show::signal(GOT.load(SeqCst)), sys!(SYS_read, s, &mut [0u8; 1], 1), write(s, b"x"), sys!(SYS_ioctl, s, TIOCGPGRP, &mut v));
+        say!(
+            "signal={} read={} write={} pgrp={}",
+            show::signal(GOT.load(SeqCst)),
+            sys!(SYS_read, s, &mut [0u8; 1], 1),
+            write(s, b"x"),
+            sys!(SYS_ioctl, s, TIOCGPGRP, &mut v)
+        );
         let mut pf = libc::pollfd { fd: s, events: 5, revents: 0 };
         sys!(SYS_poll, &mut pf, 1, 0);
         say!("poll={:#x} /dev/tty={}", pf.revents, sys!(SYS_open, c"/dev/tty", O_RDWR));
@@ -253,7 +375,14 @@ fn hangup() {
     let again = open(&slave_name(m), O_RDWR | O_NOCTTY);
     say!("slave opened again: write={} master={}", write(again, b"back"), read(m));
     let (m, s) = pair();
-    let p = spawn(|| { close(m); sys!(SYS_setsid); sys!(SYS_ioctl, s, TIOCSCTTY, 0); post(w); sleep_ms(5000); 0 });
+    let p = spawn(|| {
+        close(m);
+        sys!(SYS_setsid);
+        sys!(SYS_ioctl, s, TIOCSCTTY, 0);
+        post(w);
+        sleep_ms(5000);
+        0
+    });
     await_post(r);
     close(m);
     say!("default action={}", wait(p));

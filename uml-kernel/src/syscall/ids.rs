@@ -170,6 +170,9 @@ fn fix_caps(old: &Creds, new: &mut Creds) {
 }
 
 fn set_uid(ctx: &mut Ctx, uid: u32) -> Result<u64> {
+    if uid == KEEP {
+        return Err(Errno::EINVAL);
+    }
     change(ctx, |c| {
         let old = c.clone();
         if c.has(Cap::Setuid) {
@@ -184,6 +187,9 @@ fn set_uid(ctx: &mut Ctx, uid: u32) -> Result<u64> {
 }
 
 fn set_gid(ctx: &mut Ctx, gid: u32) -> Result<u64> {
+    if gid == KEEP {
+        return Err(Errno::EINVAL);
+    }
     change(ctx, |c| {
         if c.has(Cap::Setgid) {
             (c.gid, c.sgid) = (gid, gid);

@@ -1,6 +1,7 @@
 //! Reading and writing.
 
 use super::{Args, Entry, full, partial};
+use crate::base::wait::Events;
 use crate::base::{Errno, Result};
 use crate::fs::{File, OpenFlags, kind};
 use crate::mm::{Unpacker, UserMemory};
@@ -64,6 +65,11 @@ pub(super) const TABLE: &[Entry] = &[
                 None => ctx.file(fd)?,
             };
             let iov = vector(&ctx.memory(), iov, n)?;
+            const NOWAIT: u64 = 8;
+            let ready = file.ops().poll(&file, None).intersects(Events::READ | Events::HUP);
+            if flags & NOWAIT != 0 && !ready {
+                return Err(Errno::EAGAIN);
+            }
             read_into(ctx, &file, &iov, at)
         },
     ),

@@ -122,6 +122,8 @@ fn table() -> &'static [Option<(&'static str, &'static Entry)>; NUMBERS] {
 
 /// Makes the system call in the registers. `None` if the registers are what they have to be already.
 pub fn dispatch(ctx: &mut Ctx, nr: u64) -> Option<Result<u64>> {
+    // The number is an `int`: what is above is not looked at.
+    let nr = u64::from(nr as u32);
     let args = ctx.regs.args();
     let entry = usize::try_from(nr).ok().and_then(|n| table().get(n).copied().flatten());
     let Some((family, entry)) = entry else {

@@ -202,6 +202,9 @@ fn socket(ctx: &mut Ctx, [family, kind, protocol, ..]: Args) -> Result<u64> {
 }
 
 fn socketpair(ctx: &mut Ctx, [family, kind, protocol, at, ..]: Args) -> Result<u64> {
+    if matches!(family as i32, libc::AF_INET | libc::AF_INET6) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     check_family(family, protocol)?;
     let (kind, flags, cloexec) = type_of(kind)?;
     let (a, b) = UnixSocket::pair(kind, ids(ctx), ctx.creds().groups.clone());

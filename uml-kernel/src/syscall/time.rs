@@ -128,15 +128,12 @@ fn process_times(ctx: &Ctx) -> (u64, u64) {
 /// A clock's time in ns.
 fn read(ctx: &Ctx, clock: i32) -> Result<u64> {
     Ok(match clock {
-        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_REALTIME_ALARM => {
-            time::real().nanos()
-        }
+        libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => time::real().nanos(),
         libc::CLOCK_TAI => time::real().nanos(),
         libc::CLOCK_MONOTONIC
         | libc::CLOCK_MONOTONIC_RAW
         | libc::CLOCK_MONOTONIC_COARSE
-        | libc::CLOCK_BOOTTIME
-        | libc::CLOCK_BOOTTIME_ALARM => {
+        | libc::CLOCK_BOOTTIME => {
             // Asked by the host's vDSO, where that cannot read the clock itself: ours takes the difference off.
             let by_host = ctx.regs.rip >= crate::platform::x86_64::layout::TASK_SIZE;
             time::now() + if by_host { time::boot() } else { 0 }
@@ -178,10 +175,10 @@ pub(super) fn sleep(ctx: &mut Ctx, deadline: u64, remainder: u64) -> Result<u64>
 /// The kernel's time of an absolute time of a guest clock.
 fn absolute(clock: i32, t: Timespec) -> Result<u64> {
     match clock {
-        libc::CLOCK_REALTIME | libc::CLOCK_TAI | libc::CLOCK_REALTIME_ALARM => {
+        libc::CLOCK_REALTIME | libc::CLOCK_TAI => {
             Ok(time::now().saturating_add(t.nanos().saturating_sub(time::real().nanos())))
         }
-        libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => Ok(t.nanos()),
+        libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME => Ok(t.nanos()),
         libc::CLOCK_PROCESS_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
     }
