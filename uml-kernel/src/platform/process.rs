@@ -22,6 +22,8 @@ pub struct Stub {
     windows: OwnedFd,
     slots: Mutex<Slots>,
     dead: AtomicBool,
+    /// Held from the sending of descriptors until they are closed again: they get fixed numbers, and there is one table for all threads.
+    passing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +60,11 @@ impl Stub {
     /// Sends descriptors, for the ordered `recvmsg` to take.
     pub fn send(&self, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<()> {
         sys::send_fds(self.socket.as_fd(), fds)
+    }
+
+    /// To be held while descriptors are on their way to this stub.
+    pub(super) fn passing(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.passing.lock()
     }
 
     /// The windows' file.
@@ -134,6 +141,7 @@ impl Platform {
             windows,
             slots: Mutex::default(),
             dead: AtomicBool::new(false),
+            passing: Mutex::new(()),
         });
         let (window, _) = stub.new_window()?;
         let mut thread = StubThread::new(stub.clone(), window, pid);
@@ -191,6 +199,8 @@ impl Platform {
         }
         let window = slots.0[slot].window.clone();
         parent.copy_window(&window);
+        let parent_stub = parent.stub().clone();
+        let _passing = parent_stub.passing();
         parent.stub().send(&[windows.as_fd(), theirs.as_fd()])?;
         let clone = Op::new(libc::SYS_clone, &[(libc::CLONE_PARENT | libc::SIGCHLD) as u64]);
         let receive = parent.receive(2);
@@ -213,6 +223,7 @@ impl Platform {
             windows,
             slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
+            passing: Mutex::new(()),
         });
         registry.insert(pid, Arc::downgrade(&stub));
         Ok(parent.twin(stub, window, pid))

@@ -440,6 +440,8 @@ impl StubThread {
     /// Maps a file into the guest, by orders made at once: the descriptor is in the stub for that long.
     pub fn map_file(&mut self, file: BorrowedFd<'_>, op: Op) -> Result<()> {
         self.flush()?;
+        let stub = self.stub.clone();
+        let _passing = stub.passing();
         self.stub.send(&[file])?;
         let receive = self.receive(1);
         let result = self.call(&[receive, op, Op::close(FD_PASSED)]);
@@ -464,6 +466,8 @@ impl StubThread {
         let alive = window.guest_address() + W_ALIVE as u64;
         let clone = Op::new(libc::SYS_clone, &[flags as u64, top, 0, alive]);
         let mut ops = Vec::new();
+        let stub = self.stub.clone();
+        let _passing = (!mapped).then(|| stub.passing());
         if !mapped {
             use std::os::fd::AsFd;
             self.flush()?;
