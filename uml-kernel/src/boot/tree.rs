@@ -7,9 +7,7 @@ use crate::fs::overlay::Overlay;
 use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
 use crate::fs::tty::devpts::{DevPts, PtsOptions};
-use crate::fs::{
-    Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve,
-};
+use crate::fs::{Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve};
 use anyhow::{Context as _, Result};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;

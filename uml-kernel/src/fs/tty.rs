@@ -95,8 +95,11 @@ pub fn open(rdev: u64, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
 
 impl Tty {
     fn new(rdev: u64, size: WinSize, sink: Option<Sink>, master: Option<Master>) -> Arc<Tty> {
+        // Nothing is hung up by modem lines, as drivers/tty/pty.c begins.
+        let fresh = Termios::default();
+        let termios = Termios { cflag: fresh.cflag & !line_discipline::flags::HUPCL, ..fresh };
         let state = State {
-            discipline: LineDiscipline::new(Termios::default()),
+            discipline: LineDiscipline::new(termios),
             size,
             session: 0,
             foreground: 0,

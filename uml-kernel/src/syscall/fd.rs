@@ -2,8 +2,8 @@
 
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
-use crate::fs::tty::{MasterFile, TIOCGPTPEER};
 use crate::fs::locks::{self, Lock, Owner, Space};
+use crate::fs::tty::{MasterFile, TIOCGPTPEER};
 use crate::fs::{File, OpenFlags};
 use crate::mm::{Packer, Unpacker};
 use crate::task::Ctx;

@@ -55,7 +55,7 @@ impl Sessions for Table {
         kernel().table.lock().is_orphaned(pgid)
     }
 
-    fn is_group_of(&self, pgid: i32, sid: i32) -> bool {
-        kernel().table.lock().processes.values().any(|e| e.pgid == pgid && e.sid == sid)
+    fn session_of_group(&self, pgid: i32) -> Option<i32> {
+        kernel().table.lock().processes.values().find(|e| e.pgid == pgid).map(|e| e.sid)
     }
 }

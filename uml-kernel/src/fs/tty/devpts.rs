@@ -86,7 +86,8 @@ impl Slot {
         let root = DevPts::root_near(ptmx)?;
         let node: Arc<dyn Inode> = self.fs.pairs.lock().get(&self.number)?.clone();
         let name = self.number.to_string();
-        let dentry = root.dentry.child(name.as_bytes()).ok().unwrap_or_else(|| Dentry::root(name.as_bytes(), node));
+        let dentry =
+            root.dentry.child(name.as_bytes()).ok().unwrap_or_else(|| Dentry::root(name.as_bytes(), node));
         Some(Path { mount: root.mount, dentry })
     }
 }
@@ -154,16 +155,21 @@ impl DevPts {
     }
 }
 
-fn attr(
-    dev: u64,
-    ino: u64,
-    mode: u32,
-    rdev: u64,
-    nlink: u32,
-    (uid, gid): (u32, u32),
-    now: Timespec,
-) -> Attr {
-    Attr { dev, ino, mode, rdev, nlink, uid, gid, blksize: 1024, atime: now, mtime: now, ctime: now, ..Attr::default() }
+fn attr(dev: u64, ino: u64, mode: u32, rdev: u64, nlink: u32, (uid, gid): (u32, u32), now: Timespec) -> Attr {
+    Attr {
+        dev,
+        ino,
+        mode,
+        rdev,
+        nlink,
+        uid,
+        gid,
+        blksize: 1024,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        ..Attr::default()
+    }
 }
 
 impl PtsNode {
@@ -251,7 +257,7 @@ impl Inode for PtsNode {
         let pairs = numbers.into_iter().map(|n| (n.to_string().into_bytes(), INO_FIRST + u64::from(n)));
         for (name, ino) in std::iter::once(ptmx).chain(pairs) {
             // An entry's place is its inode's number, and one.
-            if ino + 1 <= from {
+            if ino < from {
                 continue;
             }
             if !emit(DirEntry { name, ino, kind: kind::CHR, next: ino + 1 }) {

@@ -2,10 +2,10 @@
 
 use super::master::Master;
 use super::{Tty, job};
-use std::sync::Arc;
 use crate::base::{Errno, Result};
 use crate::mm::UserMemory;
 use line_discipline::{Effects, FlowAction, TERMIO_LEN, TERMIOS_LEN, TERMIOS2_LEN, Termios, WinSize};
+use std::sync::Arc;
 
 // asm-generic/ioctls.h
 const TCGETS: u32 = 0x5401;
@@ -110,7 +110,7 @@ fn carry_out(tty: &Arc<Tty>, master: bool, command: u32, arg: u64, memory: &User
             if group < 0 {
                 return Err(Errno::EINVAL);
             }
-            if !job::is_group_of(group, session) {
+            if job::session_of_group(group).ok_or(Errno::ESRCH)? != session {
                 return Err(Errno::EPERM);
             }
             tty.state.lock().foreground = group;

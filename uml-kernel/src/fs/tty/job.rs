@@ -36,8 +36,8 @@ pub trait Sessions: Send + Sync {
     fn is_deaf(&self, signo: i32) -> bool;
     /// Whether a group is orphaned.
     fn is_orphaned(&self, pgid: i32) -> bool;
-    /// Whether a group is of a session.
-    fn is_group_of(&self, pgid: i32, sid: i32) -> bool;
+    /// The session of a group; `None` if there is no such group.
+    fn session_of_group(&self, pgid: i32) -> Option<i32>;
 }
 
 static SESSIONS: OnceLock<Box<dyn Sessions>> = OnceLock::new();
@@ -74,8 +74,8 @@ pub(super) fn user() -> (u32, u32) {
     SESSIONS.get().map_or((0, 0), |s| s.user())
 }
 
-pub(super) fn is_group_of(pgid: i32, sid: i32) -> bool {
-    SESSIONS.get().is_some_and(|s| s.is_group_of(pgid, sid))
+pub(super) fn session_of_group(pgid: i32) -> Option<i32> {
+    SESSIONS.get()?.session_of_group(pgid)
 }
 
 impl Tty {

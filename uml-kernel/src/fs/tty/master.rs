@@ -120,9 +120,8 @@ impl Master {
 /// Opens `/dev/ptmx`: a new pair, in the devpts beside it.
 pub(super) fn open(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let fs = DevPts::near(&path).ok_or(Errno::ENODEV)?;
-    let slot = fs.allocate(|rdev| {
-        Tty::new(rdev, line_discipline::WinSize::default(), None, Some(Master::new()))
-    })?;
+    let slot =
+        fs.allocate(|rdev| Tty::new(rdev, line_discipline::WinSize::default(), None, Some(Master::new())))?;
     Ok(File::new(Arc::new(MasterFile { slot, at: path.clone() }), path, kept(flags)))
 }
 
@@ -203,8 +202,7 @@ impl FileOps for MasterFile {
         if into.is_empty() {
             return Ok(0);
         }
-        let attempt =
-            || self.try_read(into).or_else(|| file.nonblocking().then_some(Err(Errno::EAGAIN)));
+        let attempt = || self.try_read(into).or_else(|| file.nonblocking().then_some(Err(Errno::EAGAIN)));
         let result = self.tty().outside.wait(How::default(), attempt).map_err(Errno::from)?;
         // Writers may have room.
         self.tty().queue.wake(Events::WRITE);
