@@ -9,6 +9,7 @@ use super::sync::assert_no_lock;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::Cell;
+use std::panic::Location;
 use std::ptr::null;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
@@ -38,6 +39,8 @@ pub struct Fiber {
     yielder: AtomicPtr<Yielder<(), Stop>>,
     /// What it is the kernel side of, for the layers above.
     pub owner: parking_lot::RwLock<Option<Arc<dyn std::any::Any + Send + Sync>>>,
+    /// Where it waited last.
+    place: AtomicPtr<Location<'static>>,
 }
 
 // SAFETY: the coroutine is touched by one vCPU thread at a time (its lock is held while it runs), and what lives on its stack is `Send`,
@@ -81,6 +84,7 @@ impl Fiber {
             body: parking_lot::Mutex::new(Some(coroutine)),
             yielder: AtomicPtr::default(),
             owner: parking_lot::RwLock::new(None),
+            place: AtomicPtr::default(),
         }))
     }
 
@@ -103,6 +107,18 @@ impl Fiber {
                 Stop::End
             }
         }
+    }
+
+    /// Notes where in the kernel it waits.
+    pub(super) fn waits_at(&self, place: &'static Location<'static>) {
+        self.place.store(std::ptr::from_ref(place).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Where in the kernel it sleeps; `None` if it does not.
+    pub fn sleeps_at(&self) -> Option<&'static Location<'static>> {
+        let asleep = self.state.load(Ordering::SeqCst) == ASLEEP;
+        // SAFETY: null, or stored by `waits_at` from a reference that is valid for ever.
+        unsafe { self.place.load(Ordering::Relaxed).as_ref() }.filter(|_| asleep)
     }
 
     /// From now on a wake-up is not lost: the next [`sleep`] returns at once if one came.

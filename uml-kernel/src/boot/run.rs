@@ -72,6 +72,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
     let kernel = Kernel::start(platform.clone(), Options { strace: options.strace.clone(), cmdline });
     kernel.usage.set_limit(options.mem);
     crate::task::procfs::register(options.mem);
+    super::panic::install(platform.clone());
     let terminal = super::terminal::take()?;
     for major in [5, 136] {
         crate::fs::dev::register(major, Arc::new(tty::open));
