@@ -224,6 +224,19 @@ fn kcmp() {
         k(99, 0, 0)
     );
     say!("missing={}", sys!(SYS_kcmp, me, 999_999, 0, 0, 0));
+    let p = spawn(|| {
+        crate::run::sleep_ms(2000);
+        0
+    });
+    let other = |t: i32| sys!(SYS_kcmp, me, p, t, fd, fd);
+    say!("file of a child={} vm differs={}", other(0), other(1).0 > 0);
+    say!("files={} fs={} actions={} io={}", other(2).0 > 0, other(3).0 > 0, other(4).0 > 0, other(5));
+    crate::run::kill(p, libc::SIGKILL);
+    let t = std::thread::spawn(move || {
+        let k = |t: i32| sys!(SYS_kcmp, me, sys!(SYS_gettid).0, t, fd, d);
+        say!("thread: {} {} {} {} {}", k(0), k(1), k(2), k(3), k(4));
+    });
+    say!("{}", t.join().is_ok());
 }
 
 fn keys_and_friends() {

@@ -9,6 +9,7 @@ mod memory;
 mod misc;
 mod open;
 mod path;
+mod peer;
 mod poll;
 mod process;
 mod signal;
@@ -68,6 +69,7 @@ pub(crate) const fn partial(
 /// All families, with their names.
 pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("process", process::TABLE),
+    ("peer", peer::TABLE),
     ("ids", ids::TABLE),
     ("memory", memory::TABLE),
     ("open", open::TABLE),

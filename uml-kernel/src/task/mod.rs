@@ -1,5 +1,6 @@
 //! Tasks: processes, threads, signals, scheduling of them, waiting for them.
 
+pub mod access;
 pub mod ctx;
 pub mod deliver;
 mod elf;
