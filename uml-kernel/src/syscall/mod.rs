@@ -3,6 +3,7 @@
 mod dir;
 mod events;
 mod fd;
+mod futex;
 mod ids;
 mod io;
 mod memory;
@@ -12,10 +13,10 @@ mod path;
 mod peer;
 mod poll;
 mod process;
+mod sched;
 mod signal;
 mod socket;
 mod stat;
-mod sync;
 mod time;
 mod trace;
 
@@ -79,7 +80,8 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("dir", dir::TABLE),
     ("stat", stat::TABLE),
     ("signal", signal::TABLE),
-    ("sync", sync::TABLE),
+    ("futex", futex::TABLE),
+    ("sched", sched::TABLE),
     ("time", time::TABLE),
     ("poll", poll::TABLE),
     ("events", events::TABLE),

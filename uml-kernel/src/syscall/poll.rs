@@ -1,7 +1,7 @@
 //! Waiting for files; pipes.
 
 use super::signal::{read_set, restore_mask, swap_mask};
-use super::sync::timespec;
+use super::time::timespec;
 use super::{Entry, full};
 use crate::base::wait::Events;
 use crate::base::{Errno, Result, Timespec, time};

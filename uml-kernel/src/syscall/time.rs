@@ -1,6 +1,5 @@
 //! Clocks, sleeping, timers.
 
-use super::sync::timespec;
 use super::{Args, Entry, full, partial};
 use crate::base::wait::{Ended, sleep_until};
 use crate::base::{Errno, Result, Timespec, time};
@@ -107,6 +106,15 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     full(libc::SYS_getrusage, "getrusage", getrusage),
 ];
+
+/// A timespec in the guest's memory; EINVAL if it is none.
+pub(super) fn timespec(ctx: &Ctx, at: u64) -> Result<Timespec> {
+    let mut bytes = [0; 16];
+    ctx.read(at, &mut bytes)?;
+    let mut u = Unpacker(&bytes);
+    let t = Timespec { sec: u.i64(), nsec: u.i64() };
+    if t.sec < 0 || !(0..1_000_000_000).contains(&t.nsec) { Err(Errno::EINVAL) } else { Ok(t) }
+}
 
 fn timespec_bytes(ns: u64) -> Vec<u8> {
     let t = Timespec::from_nanos(ns);

@@ -6,7 +6,8 @@ use super::{kernel, send};
 use crate::base::{Errno, Result, fiber, sched, time, timer};
 use crate::fs::{Creds, FdTable, File, Lookup, Path, Resolve};
 use crate::mm::{Mm, UserMemory};
-use crate::platform::{HostSignal, Regs, StubThread, Trap};
+use crate::platform::x86_64::layout::TASK_SIZE;
+use crate::platform::{HostSignal, Op, Regs, StubThread, Trap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,6 +123,15 @@ impl Ctx {
             return Ok(());
         }
         self.memory().write(address, bytes)
+    }
+
+    /// Puts `new` into a word of the guest's if it is `old`, in one instruction of the guest's CPU; what was there.
+    pub fn exchange(&mut self, address: u64, old: u32, new: u32) -> Result<u32> {
+        if !address.is_multiple_of(4) || address >= TASK_SIZE {
+            return Err(Errno::EFAULT);
+        }
+        let results = self.stub.call(&[Op::exchange(address, old, new)]).map_err(|_| Errno::EFAULT)?;
+        results.first().map(|seen| *seen as u32).ok_or(Errno::EFAULT)
     }
 
     /// Runs until the task ends.

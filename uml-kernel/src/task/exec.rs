@@ -353,6 +353,7 @@ pub fn exec(ctx: &mut Ctx, mut request: Request) -> Result<()> {
     // From here on there is no way back.
     exit::kill_other_threads(ctx)?;
     ctx.stub.flush()?;
+    super::robust::exit(ctx);
     if let Some(vfork) = ctx.vfork.take() {
         vfork.finish();
     }

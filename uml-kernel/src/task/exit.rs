@@ -24,7 +24,7 @@ impl Ctx {
     pub fn end(mut self) {
         let task = self.task.clone();
         let _ = self.stub.flush();
-        super::futex::exit_robust_list(&self);
+        super::robust::exit(&mut self);
         let clear = task.inner.lock().clear_child_tid;
         // Nobody is left to see it in an address space that ends with its task.
         let shared = Arc::strong_count(&self.mm) > 2;
