@@ -122,6 +122,7 @@ fn make_init(mem: u64) -> Result<()> {
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
     table.add_process(&task, 0, 0, 0);
@@ -184,6 +185,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
     *task.kicker.lock() = Some(stub.kicker());

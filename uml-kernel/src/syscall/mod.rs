@@ -14,6 +14,7 @@ mod peer;
 mod poll;
 mod process;
 mod sched;
+mod seccomp;
 mod signal;
 mod socket;
 mod stat;
@@ -86,6 +87,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("poll", poll::TABLE),
     ("events", events::TABLE),
     ("socket", socket::TABLE),
+    ("seccomp", seccomp::TABLE),
     ("misc", misc::TABLE),
 ];
 

@@ -1,6 +1,7 @@
 //! A task's own side: its registers, its stub thread, and the loop between guest and kernel.
 
 use super::process::{FsContext, Task};
+use super::seccomp::{self, Verdict};
 use super::signal::{SigInfo, SigSet};
 use super::{kernel, send};
 use crate::base::{Errno, Result, fiber, sched, time, timer};
@@ -148,7 +149,7 @@ impl Ctx {
             self.task.times.user.fetch_add(since - entered, Ordering::Relaxed);
             match trap {
                 Trap::Syscall => self.syscall(),
-                Trap::Syscall32 => self.regs.rax = -i64::from(libc::ENOSYS) as u64,
+                Trap::Syscall32 => self.syscall32(),
                 Trap::Fault(signal) => self.fault(signal),
                 Trap::Preempted => {}
                 Trap::OrderFailed(errno) => self.regs.rax = -i64::from(errno) as u64,
@@ -214,13 +215,18 @@ impl Ctx {
         let rip = self.regs.rip;
         self.orig_rax = Some(nr);
         self.task.in_syscall.store(nr as i32, Ordering::Relaxed);
-        let result = crate::syscall::dispatch(self, nr);
+        let verdict = match self.task.filtered.load(Ordering::Relaxed) {
+            true => seccomp::check(self, nr as u32, seccomp::ARCH),
+            false => Verdict::Go,
+        };
+        let result = match verdict {
+            Verdict::Go => crate::syscall::dispatch(self, nr),
+            Verdict::Result(result) => Some(result),
+            Verdict::Skip => None,
+        };
         self.task.in_syscall.store(-1, Ordering::Relaxed);
         if let Some(result) = result {
-            self.regs.rax = match result {
-                Ok(value) => value,
-                Err(e) => -i64::from(e.0) as u64,
-            };
+            self.regs.rax = value(result);
             self.regs.rcx = self.regs.rip;
             self.regs.r11 = self.regs.rflags;
         } else {
@@ -230,6 +236,20 @@ impl Ctx {
             let mm = self.mm.clone();
             let mut inner = mm.lock();
             let _ = self.stub.patch(&mut inner.patches, rip, kernel().platform.sites());
+        }
+    }
+
+    /// A call by an entry for 32-bit programs: there are none, but filters have their say.
+    fn syscall32(&mut self) {
+        let none = Err(Errno::ENOSYS);
+        let verdict = match self.task.filtered.load(Ordering::Relaxed) {
+            true => seccomp::check(self, self.regs.rax as u32, seccomp::ARCH_32),
+            false => Verdict::Go,
+        };
+        match verdict {
+            Verdict::Go => self.regs.rax = value(none),
+            Verdict::Result(result) => self.regs.rax = value(result),
+            Verdict::Skip => {}
         }
     }
 
@@ -318,6 +338,11 @@ impl Ctx {
         if kernel().options.strace.is_some() {
             return;
         }
+        if self.task.filtered.load(Ordering::Relaxed) {
+            // A clone has its parent's answers: filters are to see these calls.
+            self.stub.kicker().answer_nothing();
+            return;
+        }
         let creds = self.creds();
         let parent = kernel().table.parent(self.task.process.pid);
         let answers = [
@@ -337,6 +362,14 @@ impl Ctx {
         for (n, (nr, value)) in answers.into_iter().enumerate() {
             self.stub.answer(nr as usize, n as u8 + 1, Some(value));
         }
+    }
+}
+
+/// What a call leaves in `rax`.
+fn value(result: Result<u64>) -> u64 {
+    match result {
+        Ok(value) => value,
+        Err(e) => -i64::from(e.0) as u64,
     }
 }
 

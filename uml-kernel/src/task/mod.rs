@@ -14,6 +14,7 @@ pub mod pidfd;
 pub mod process;
 pub mod procfs;
 pub mod robust;
+pub mod seccomp;
 pub mod send;
 pub mod sessions;
 pub mod signal;

@@ -181,6 +181,8 @@ pub struct Task {
     pub pdeath_signal: AtomicI32,
     /// Timer slack.
     pub timer_slack: AtomicU64,
+    /// Whether its system calls are looked at first (seccomp).
+    pub filtered: AtomicBool,
 }
 
 /// What others may look at under a lock.
@@ -202,11 +204,14 @@ pub struct TaskInner {
     pub robust_list: u64,
     /// Alternate signal stack: address, size, flags.
     pub altstack: (u64, u64, i32),
+    /// Which system calls it may make.
+    pub seccomp: super::seccomp::Seccomp,
 }
 
 impl Task {
     /// A new thread of a process.
     pub fn new(tid: Pid, process: Arc<Process>, blocked: SigSet, inner: TaskInner) -> Arc<Task> {
+        let filtered = inner.seccomp.mode() != 0;
         Arc::new(Task {
             tid,
             process,
@@ -224,6 +229,7 @@ impl Task {
             die: AtomicBool::new(false),
             pdeath_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(50_000),
+            filtered: AtomicBool::new(filtered),
         })
     }
 

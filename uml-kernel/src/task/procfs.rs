@@ -279,6 +279,7 @@ impl Source for View {
         let inner = self.inner();
         let nice = self.process.nice.load(Ordering::Relaxed);
         let kernel_thread = self.process.pid == 1;
+        let seccomp = inner.as_ref().map(|i| i.seccomp.clone()).unwrap_or_default();
         Status {
             state,
             ppid,
@@ -294,6 +295,8 @@ impl Source for View {
             exit_signal: self.process.exit_signal.load(Ordering::Relaxed),
             exit_code: zombie.unwrap_or(0),
             umask: inner.as_ref().and_then(|i| i.fs.as_ref()).map(|fs| fs.inner.lock().umask),
+            seccomp: seccomp.mode().into(),
+            seccomp_filters: seccomp.filters().len() as u32,
             fd_slots: 64,
             kernel_thread,
             ..Status::default()
