@@ -207,6 +207,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         exit: None,
         fs_base: 0,
         gs_base: 0,
+        counted: (0, 0),
         vfork: None,
     };
     ctx.publish_answers();

@@ -99,6 +99,9 @@ pub(super) const TABLE: &[Entry] = &[
         use crate::task::ctx::Restart;
         match ctx.restart {
             Some(Restart::Sleep(deadline, remainder)) => super::time::sleep(ctx, deadline, remainder),
+            Some(Restart::CpuSleep(clock, due, remainder)) => {
+                super::time::cpu_sleep(ctx, clock, due, remainder)
+            }
             Some(Restart::Futex(addr, op, value, deadline)) => {
                 super::futex::restart(ctx, addr, op, value, deadline)
             }

@@ -1,6 +1,7 @@
 //! Tasks: processes, threads, signals, scheduling of them, waiting for them.
 
 pub mod access;
+pub mod cpu_clock;
 pub mod ctx;
 pub mod deliver;
 mod elf;

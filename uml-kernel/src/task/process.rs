@@ -34,8 +34,12 @@ pub struct Process {
     pub stopped: AtomicI32,
     /// Limits on resources.
     pub limits: Mutex<[(u64, u64); 16]>,
-    /// CPU times of ended threads, and of waited-for children: user, system; ns.
+    /// CPU times of all its threads, and of waited-for children: user, system; ns.
     pub times: Times,
+    /// What is due on its CPU clocks.
+    pub cpu_due: Mutex<super::cpu_clock::Due>,
+    /// The CPU time of all its threads at which to look whether something is.
+    pub cpu_next: AtomicU64,
     /// When it began.
     pub start: u64,
     /// Its timers.
@@ -90,6 +94,9 @@ impl Process {
             stopped: AtomicI32::new(0),
             limits: Mutex::new(Rank::Leaf, limits),
             times: Times::default(),
+            cpu_due: Mutex::new(Rank::Timer, Default::default()),
+            // Looked at soon: the limit on CPU time may be one of the parent's.
+            cpu_next: AtomicU64::new(0),
             start: crate::base::time::now(),
             timers: Mutex::new(Rank::Signal, super::timers::ProcessTimers::default()),
             exit_signal: AtomicI32::new(exit_signal),
