@@ -47,6 +47,7 @@ pub(crate) fn helper(args: &[String]) -> i32 {
             post(2);
             await_post(0);
         }
+        "parent" => return i32::from(sys!(SYS_getppid).ok()),
         "exit" => return args.get(1).and_then(|a| a.parse().ok()).unwrap_or(99),
         _ => return 98,
     }

@@ -3,6 +3,7 @@
 use crate::mem::{KERNEL, PAGE, PRIV, RW, map, read_only, zeroed};
 use crate::run::{Case, fate, raw, say, spawn, sys, wait};
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 fn system() {
     let mut u: libc::utsname = zeroed();
@@ -224,6 +225,19 @@ fn kcmp() {
         k(99, 0, 0)
     );
     say!("missing={}", sys!(SYS_kcmp, me, 999_999, 0, 0, 0));
+    let p = spawn(|| {
+        crate::run::sleep_ms(2000);
+        0
+    });
+    let other = |t: i32| sys!(SYS_kcmp, me, p, t, fd, fd);
+    say!("file of a child={} vm differs={}", other(0), other(1).0 > 0);
+    say!("files={} fs={} actions={} io={}", other(2).0 > 0, other(3).0 > 0, other(4).0 > 0, other(5));
+    crate::run::kill(p, libc::SIGKILL);
+    let t = std::thread::spawn(move || {
+        let k = |t: i32| sys!(SYS_kcmp, me, sys!(SYS_gettid).0, t, fd, d);
+        say!("thread: {} {} {} {} {}", k(0), k(1), k(2), k(3), k(4));
+    });
+    say!("{}", t.join().is_ok());
 }
 
 fn keys_and_friends() {
@@ -296,6 +310,252 @@ fn seccomp_filter() {
         0
     });
     say!("{end} empty program={}", sys!(SYS_seccomp, 1, 0, &[0usize, 0]));
+}
+
+/// Asks a filter of these instructions for itself.
+fn install(insns: &[[u8; 8]], flags: i32) -> crate::show::R {
+    let prog = [insns.len(), insns.as_ptr() as usize];
+    sys!(SYS_seccomp, 1, flags, &prog)
+}
+
+/// A filter that gives `action` for one call and lets all others pass.
+fn only(nr: i64, action: u32) -> [[u8; 8]; 4] {
+    [op(0x20, 0, 0, 0), op(0x15, 0, 1, nr as u32), op(0x06, 0, 0, action), op(0x06, 0, 0, 0x7fff_0000)]
+}
+
+fn no_new_privs() {
+    sys!(SYS_prctl, 38, 1, 0, 0, 0);
+}
+
+static SEEN: [AtomicI64; 6] = [const { AtomicI64::new(0) }; 6];
+extern "C" fn caught(sig: i32, info: *const libc::siginfo_t, uc: *mut libc::ucontext_t) {
+    let words = unsafe { &*info.cast::<[i32; 8]>() };
+    let regs = unsafe { &mut (*uc).uc_mcontext.gregs };
+    let at = i64::from(words[4] as u32) | i64::from(words[5]) << 32;
+    let values =
+        [i64::from(sig), i64::from(words[1]), i64::from(words[2]), i64::from(words[6]), i64::from(words[7])];
+    for (slot, v) in
+        SEEN.iter().zip(values.into_iter().chain([i64::from(at == regs[libc::REG_RIP as usize])]))
+    {
+        slot.store(v, SeqCst);
+    }
+    regs[libc::REG_RAX as usize] = 777;
+}
+
+fn seccomp_trap() {
+    say!(
+        "{}",
+        fate(|| {
+            no_new_privs();
+            crate::run::handler(libc::SIGSYS, caught as *const () as usize, libc::SA_SIGINFO);
+            let r = install(&only(libc::SYS_getppid, 0x0003_0000 | 55), 0);
+            let seen = || SEEN.iter().map(|s| s.load(SeqCst)).collect::<Vec<_>>();
+            let got = sys!(SYS_getppid);
+            say!("install={r} call={got} signal, errno, code, call, arch, address is rip={:?}", seen());
+            // Also by a number that has more bits than an int.
+            say!("wide={}", raw(libc::SYS_getppid | 1 << 40, &[]));
+            crate::run::mask(libc::SIG_BLOCK, &[libc::SIGSYS]);
+            sys!(SYS_getppid);
+            0
+        })
+    );
+}
+
+fn seccomp_actions() {
+    let with = |action: u32| {
+        fate(|| {
+            no_new_privs();
+            install(&only(libc::SYS_getppid, action), 0);
+            let r = sys!(SYS_getppid);
+            say!("{action:#x}: {}", if r.0 > 0 { "a pid".into() } else { r.to_string() });
+            0
+        })
+    };
+    for action in [
+        0x8000_0000,
+        0,
+        0x0005_0000,
+        0x0005_0007,
+        0x0005_ffff,
+        0x7ff0_0000,
+        0x7ffc_0000,
+        0x7fff_0000,
+        0x1234_0000,
+        0x7fc0_0000,
+    ] {
+        say!("{action:#x} {}", with(action));
+    }
+    for action in
+        [0x8000_0000u32, 0, 0x0003_0000, 0x0005_0000, 0x7ff0_0000, 0x7ffc_0000, 0x7fff_0000, 0x1234_0000]
+    {
+        say!("{action:#x} available={}", sys!(SYS_seccomp, 2, 0, &action));
+    }
+    say!("null={} flags={}", sys!(SYS_seccomp, 2, 0, 0), sys!(SYS_seccomp, 2, 1, &0u32));
+    // A thread ends alone, the process with its last.
+    say!(
+        "thread={}",
+        fate(|| {
+            no_new_privs();
+            let t = std::thread::spawn(|| {
+                install(&only(libc::SYS_getppid, 0), 0);
+                sys!(SYS_getppid);
+            });
+            let tid = loop {
+                if let Ok(d) = std::fs::read_dir("/proc/self/task")
+                    && d.count() == 1
+                {
+                    break 5;
+                }
+                crate::run::sleep_ms(2);
+            };
+            std::mem::forget(t);
+            tid
+        })
+    );
+    say!(
+        "process={}",
+        fate(|| {
+            no_new_privs();
+            let t = std::thread::spawn(|| {
+                install(&only(libc::SYS_getppid, 0x8000_0000), 0);
+                sys!(SYS_getppid);
+            });
+            let _ = t.join();
+            5
+        })
+    );
+}
+
+fn seccomp_stacked() {
+    say!(
+        "{}",
+        fate(|| {
+            no_new_privs();
+            let first = install(&only(libc::SYS_getppid, 0x0005_0000 | 3), 0);
+            let second = install(&only(libc::SYS_getppid, 0x0005_0000 | 4), 0);
+            say!("{first} {second} equal ones: the newest={}", sys!(SYS_getppid));
+            install(&only(libc::SYS_getppid, 0x7ffc_0000), 0);
+            say!("the stricter={} strict mode now={}", sys!(SYS_getppid), sys!(SYS_seccomp, 0, 0, 0));
+            let status = String::from_utf8_lossy(&crate::run::cat(c"/proc/self/status")).into_owned();
+            let lines: Vec<&str> =
+                status.lines().filter(|l| l.starts_with("Secc") || l.starts_with("NoNew")).collect();
+            say!(
+                "{lines:?} after exec={}",
+                fate(|| {
+                    let exe = crate::run::exe();
+                    let argv = [exe.as_ptr(), c"helper".as_ptr(), c"parent".as_ptr(), std::ptr::null()];
+                    sys!(SYS_execve, &*exe, &argv, &[0usize]);
+                    99
+                })
+            );
+            // Arguments: only lseek with whence 9 is refused.
+            let f = [
+                op(0x20, 0, 0, 0),
+                op(0x15, 0, 3, libc::SYS_lseek as u32),
+                op(0x20, 0, 0, 32),
+                op(0x15, 0, 1, 9),
+                op(0x06, 0, 0, 0x0005_0063),
+                op(0x06, 0, 0, 0x7fff_0000),
+            ];
+            install(&f, 0);
+            say!("arguments: {} {}", sys!(SYS_lseek, 0, 0, 9), sys!(SYS_lseek, -1, 0, 0));
+            // The address the call comes from is that behind it.
+            let f = [
+                op(0x20, 0, 0, 4),
+                op(0x15, 1, 0, 0xc000_003e),
+                op(0x06, 0, 0, 0x0005_0050),
+                op(0x06, 0, 0, 0x7fff_0000),
+            ];
+            say!("architecture: {} {}", install(&f, 0), sys!(SYS_getpgid, 0).ok());
+            0
+        })
+    );
+}
+
+fn seccomp_sync() {
+    say!(
+        "{}",
+        fate(|| {
+            no_new_privs();
+            let (r, w) = crate::run::pipe(0);
+            let t = std::thread::spawn(move || {
+                crate::run::await_post(r);
+                (sys!(SYS_getppid), sys!(SYS_prctl, 39, 0, 0, 0, 0))
+            });
+            crate::run::sleep_ms(20);
+            say!("sync={} own={}", install(&only(libc::SYS_getppid, 0x0005_0000 | 9), 1), sys!(SYS_getppid));
+            crate::run::post(w);
+            let (ppid, nnp) = t.join().unwrap();
+            say!("the other thread: {ppid} no_new_privs={nnp}");
+            let (tx, rx) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                install(&only(libc::SYS_getpgrp, 0x0005_0000 | 9), 0);
+                tx.send(sys!(SYS_gettid)).unwrap();
+                crate::run::sleep_ms(500);
+            });
+            let tid = rx.recv().unwrap();
+            say!(
+                "names the one that differs={} as error={}",
+                install(&only(libc::SYS_getppid, 0x0005_0000 | 8), 1) == tid,
+                install(&only(libc::SYS_getppid, 0x0005_0000 | 8), 1 | 16)
+            );
+            say!("nothing was added={}", sys!(SYS_getppid));
+            0
+        })
+    );
+}
+
+fn seccomp_refused() {
+    let ret = op(0x06, 0, 0, 0x7fff_0000);
+    say!(
+        "unprivileged={}",
+        fate(|| {
+            crate::run::drop_root();
+            say!("{}", install(&[ret], 0));
+            no_new_privs();
+            say!("{}", install(&[ret], 0));
+            0
+        })
+    );
+    let programs: &[&[[u8; 8]]] = &[
+        &[op(0x20, 0, 0, 0)],
+        &[op(0x20, 0, 0, 1), ret],
+        &[op(0x20, 0, 0, 64), ret],
+        &[op(0x28, 0, 0, 0), ret],
+        &[op(0x30, 0, 0, 0), ret],
+        &[op(0x40, 0, 0, 0), ret],
+        &[op(0x80, 0, 0, 0), op(0x16, 0, 0, 0)],
+        &[op(0x94, 0, 0, 3), ret],
+        &[op(0x34, 0, 0, 0), ret],
+        &[op(0x64, 0, 0, 32), ret],
+        &[op(0x05, 0, 0, 1), ret],
+        &[op(0x15, 1, 0, 0), ret],
+        &[op(0x60, 0, 0, 0), ret],
+        &[op(0x02, 0, 0, 15), op(0x60, 0, 0, 15), ret],
+        &[op(0x02, 0, 0, 16), ret],
+        &[op(0x15, 1, 0, 0), op(0x02, 0, 0, 0), op(0x60, 0, 0, 0), ret],
+        &[op(0x87, 0, 0, 0), op(0x84, 0, 0, 0), op(0x07, 0, 0, 0), ret],
+        &[op(0x0e, 0, 0, 0)],
+        &[op(0x81, 0, 0, 0), op(0x3c, 0, 0, 0), op(0xa4, 0, 0, 5), ret],
+    ];
+    for (n, p) in programs.iter().enumerate() {
+        say!("program {n}: {}", fate(|| (-install(p, 0).0) as i32));
+    }
+    say!(
+        "too long={} bad flags={} bad address={} by prctl={} bad mode={}",
+        sys!(SYS_seccomp, 1, 0, &[4097usize, 8]),
+        install(&[ret], 1 << 10),
+        sys!(SYS_seccomp, 1, 0, &[1usize, 8]),
+        fate(|| sys!(SYS_prctl, 22, 2, &[1usize, [ret].as_ptr() as usize], 0, 0).fd()),
+        sys!(SYS_prctl, 22, 3, 0, 0, 0)
+    );
+    say!(
+        "many={}",
+        fate(|| {
+            let long = vec![op(0x20, 0, 0, 0); 4095].into_iter().chain([ret]).collect::<Vec<_>>();
+            (0..12).map(|_| install(&long, 0)).find(|r| !r.ok()).map_or(0, |r| (-r.0) as i32)
+        })
+    );
 }
 
 fn op(code: u16, jt: u8, jf: u8, k: u32) -> [u8; 8] {
@@ -382,6 +642,11 @@ pub(crate) const CASES: &[Case] = &[
     ("keys_and_friends", keys_and_friends),
     ("seccomp_strict", seccomp_strict),
     ("seccomp_filter", seccomp_filter),
+    ("seccomp_trap", seccomp_trap),
+    ("seccomp_actions", seccomp_actions),
+    ("seccomp_stacked", seccomp_stacked),
+    ("seccomp_sync", seccomp_sync),
+    ("seccomp_refused", seccomp_refused),
     ("registers_kept", registers_kept),
     ("sysv", sysv),
 ];

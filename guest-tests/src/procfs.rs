@@ -1,7 +1,7 @@
 //! What programs expect of /proc, and a little of /dev and /sys.
 
 use crate::mem::{KERNEL, PAGE, PRIV, RW, map, put, zeroed};
-use crate::run::{Case, cat, close, drain, exe, file, kill, open, say, sleep_ms, spawn, sys, wait};
+use crate::run::{Case, cat, close, drain, exe, fate, file, kill, open, say, sleep_ms, spawn, sys, wait};
 use crate::show;
 use libc::O_RDONLY;
 use std::ffi::{CStr, CString};
@@ -245,6 +245,49 @@ fn memory_file() {
     );
 }
 
+fn memory_of_others() {
+    let a = map(2 * PAGE, RW, PRIV);
+    put(a, b"parent's");
+    let p = spawn(|| {
+        put(a, b"child's!");
+        sleep_ms(5000);
+        0
+    });
+    sleep_ms(30);
+    let mut b = [0u8; 16];
+    let at = b.as_mut_ptr() as usize;
+    let vm = |call: i64, l: &[[usize; 2]], r: &[[usize; 2]], flags: i32| {
+        let (local, remote) = (l.as_ptr() as usize, r.as_ptr() as usize);
+        crate::run::raw(call, &[p as usize, local, l.len(), remote, r.len(), flags as usize])
+    };
+    let (read, write) = (libc::SYS_process_vm_readv, libc::SYS_process_vm_writev);
+    say!(
+        "two pieces={} flags={} nothing={} unmapped={}",
+        vm(read, &[[at, 3], [at + 3, 5]], &[[a, 6], [a + 6, 2]], 0),
+        vm(read, &[[at, 3]], &[[a, 3]], 1),
+        vm(read, &[], &[[a, 3]], 0),
+        vm(read, &[[at, 4]], &[[0x2000_0000_0000, 4]], 0)
+    );
+    say!("data={} local unmapped={}", show::bytes(&b[..8]), vm(read, &[[0x2000_0000_0000, 4]], &[[a, 4]], 0));
+    say!(
+        "part={} write={} null vector={}",
+        vm(read, &[[at, 4], [at, 4]], &[[a, 4], [0x2000_0000_0000, 4]], 0),
+        vm(write, &[[at, 4]], &[[a + 2 * PAGE - 2, 2], [a, 1], [a + 1, 1]], 0),
+        sys!(SYS_process_vm_readv, p, 0, 1, &[a, 4], 1, 0)
+    );
+    say!(
+        "too many={} missing={} not allowed={}",
+        sys!(SYS_process_vm_readv, p, &[at, 4], 1025, &[a, 4], 1, 0),
+        sys!(SYS_process_vm_readv, 999_999, &[at, 4], 1, &[a, 4], 1, 0),
+        fate(|| {
+            crate::run::drop_root();
+            i32::from(vm(read, &[[at, 4]], &[[a, 4]], 0) == crate::show::R(-1))
+        })
+    );
+    kill(p, libc::SIGKILL);
+    say!("{}", crate::run::wait(p));
+}
+
 fn children() {
     let p = spawn(|| {
         sleep_ms(5000);
@@ -367,6 +410,7 @@ pub(crate) const CASES: &[Case] = &[
     ("fds", fds),
     ("maps", maps),
     ("memory_file", memory_file),
+    ("memory_of_others", memory_of_others),
     ("children", children),
     ("system_files", system_files),
     ("seeking", seeking),

@@ -522,6 +522,114 @@ fn cpu_limit() {
     );
 }
 
+fn cpu_limit_hard() {
+    say!(
+        "ignored, then the hard limit={}",
+        fate(|| {
+            crate::run::handler(libc::SIGXCPU, libc::SIG_IGN, 0);
+            sys!(SYS_setrlimit, libc::RLIMIT_CPU, &libc::rlimit { rlim_cur: 1, rlim_max: 2 });
+            let mut l: libc::rlimit = zeroed();
+            loop {
+                sys!(SYS_getrlimit, libc::RLIMIT_CPU, &mut l);
+                if l.rlim_cur == 2 {
+                    say!("the soft limit has moved on");
+                    break;
+                }
+            }
+            loop {
+                std::hint::spin_loop()
+            }
+        })
+    );
+}
+
+fn task_limit() {
+    say!(
+        "{}",
+        fate(|| {
+            crate::run::drop_root();
+            sys!(SYS_setresuid, 54321, 54321, 54321);
+            sys!(SYS_setrlimit, libc::RLIMIT_NPROC, &libc::rlimit { rlim_cur: 2, rlim_max: 2 });
+            let p = spawn(|| {
+                crate::run::sleep_ms(2000);
+                0
+            });
+            say!("fork={} thread={}", sys!(SYS_fork), std::thread::Builder::new().spawn(|| ()).is_ok());
+            kill(p, libc::SIGKILL);
+            let mut si: libc::siginfo_t = zeroed();
+            sys!(SYS_waitid, libc::P_PID, p, &mut si, WEXITED | libc::WNOWAIT, 0);
+            say!("beside a zombie={}", sys!(SYS_fork));
+            wait(p);
+            say!("after it={}", fate(|| 3));
+            0
+        })
+    );
+}
+
+fn memory_limits() {
+    let limit =
+        |what: u32, bytes: u64| sys!(SYS_setrlimit, what, &libc::rlimit { rlim_cur: bytes, rlim_max: bytes });
+    say!(
+        "all={}",
+        fate(|| {
+            limit(libc::RLIMIT_AS, 64 << 20);
+            let a = sys!(SYS_mmap, 0, 16 << 20, libc::PROT_NONE, crate::mem::PRIV, -1, 0);
+            say!(
+                "fits={} does not={}",
+                a.ok(),
+                sys!(SYS_mmap, 0, 64 << 20, libc::PROT_NONE, crate::mem::PRIV, -1, 0)
+            );
+            say!(
+                "grows={} too far={}",
+                sys!(SYS_mremap, a.0, 16 << 20, 17 << 20, 1).ok(),
+                sys!(SYS_mremap, a.0, 17 << 20, 64 << 20, 1)
+            );
+            let brk = sys!(SYS_brk, 0).0;
+            say!("heap={}", sys!(SYS_brk, brk + (64 << 20)).0 == brk);
+            0
+        })
+    );
+    say!(
+        "data={}",
+        fate(|| {
+            limit(libc::RLIMIT_DATA, 32 << 20);
+            let m = |len: usize, prot: i32| sys!(SYS_mmap, 0, len, prot, crate::mem::PRIV, -1, 0).sign();
+            say!(
+                "private={} read-only={}",
+                m(64 << 20, crate::mem::RW).replace("ok", "yes"),
+                m(64 << 20, libc::PROT_READ)
+            );
+            let brk = sys!(SYS_brk, 0).0;
+            say!("heap={}", sys!(SYS_brk, brk + (64 << 20)).0 == brk);
+            0
+        })
+    );
+}
+
+fn peak_memory() {
+    let rss = |who: i32| {
+        let mut ru: libc::rusage = zeroed();
+        sys!(SYS_getrusage, who, &mut ru);
+        ru.ru_maxrss
+    };
+    let touch = |mib: usize| {
+        let len = mib << 20;
+        let a = crate::mem::map(len, crate::mem::RW, crate::mem::PRIV);
+        (0..len).step_by(4096).for_each(|n| crate::mem::put(a + n, b"x"));
+        sys!(SYS_munmap, a, len);
+    };
+    let before = rss(0);
+    touch(32);
+    say!("peak stays={} thread's is the process's={}", rss(0) - before > 24 << 10, rss(1) == rss(0));
+    let p = spawn(|| {
+        touch(64);
+        0
+    });
+    let mut ru: libc::rusage = zeroed();
+    sys!(SYS_wait4, p, 0, 0, &mut ru);
+    say!("child's={} of children={}", ru.ru_maxrss > 60 << 10, rss(-1) >= ru.ru_maxrss);
+}
+
 fn usage() {
     let mut ru: libc::rusage = zeroed();
     let t = crate::run::now_ms();
@@ -665,6 +773,10 @@ pub(crate) const CASES: &[Case] = &[
     ("lower_priority_root", lower_priority_root),
     ("limits", limits),
     ("cpu_limit", cpu_limit),
+    ("cpu_limit_hard", cpu_limit_hard),
+    ("task_limit", task_limit),
+    ("memory_limits", memory_limits),
+    ("peak_memory", peak_memory),
     ("usage", usage),
     ("prctls", prctls),
     ("pdeathsig", pdeathsig),

@@ -198,6 +198,152 @@ fn futex_pi() {
     say!("unlock not ours={}", sys!(SYS_futex, &W, 7 | PRIVATE, 0, 0, 0, 0));
 }
 
+fn pi(w: &AtomicU32, op: i32, timeout: usize) -> R {
+    sys!(SYS_futex, w, op | PRIVATE, 0, timeout, 0, 0)
+}
+
+fn futex_pi_contended() {
+    static W: AtomicU32 = AtomicU32::new(0);
+    static V: AtomicU32 = AtomicU32::new(0);
+    let flags = |w: &AtomicU32| w.load(SeqCst) >> 30;
+    say!("trylock={} unlock={} word={}", pi(&W, 8, 0), pi(&W, 7, 0), W.load(SeqCst));
+    pi(&W, 6, 0);
+    let t = thread::spawn(|| (pi(&W, 8, 0), pi(&W, 7, 0)));
+    let (tried, foreign) = t.join().unwrap();
+    say!("try of another={tried} unlock of another={foreign} flags={}", flags(&W));
+    let now = |clock: i32, ms: i64| {
+        let mut t: libc::timespec = crate::mem::zeroed();
+        sys!(SYS_clock_gettime, clock, &mut t);
+        let ns = t.tv_nsec + ms * 1_000_000;
+        libc::timespec { tv_sec: t.tv_sec + ns / 1_000_000_000, tv_nsec: ns % 1_000_000_000 }
+    };
+    let t = thread::spawn(move || {
+        let (a, b) = (now(libc::CLOCK_REALTIME, 20), now(libc::CLOCK_MONOTONIC, 20));
+        let c = now(libc::CLOCK_REALTIME, 20);
+        (
+            pi(&W, 6, (&raw const a).addr()),
+            pi(&W, 13, (&raw const b).addr()),
+            pi(&W, 13 | 256, (&raw const c).addr()),
+            pi(&W, 6 | 256, 0),
+        )
+    });
+    let (a, b, c, d) = t.join().unwrap();
+    say!("timed out={a} by monotonic={b} by realtime={c} flag={d} flags={}", flags(&W));
+    say!("wake of a lock={} wait op={}", wake(&W, 1), sleep_on(&W, 0, 10));
+    // Three wait, and get it one after the other; the count is kept by the lock alone.
+    static COUNT: AtomicI32 = AtomicI32::new(0);
+    let v: Vec<_> = (0..3)
+        .map(|_| {
+            thread::spawn(|| {
+                let r = pi(&W, 6, 0);
+                let n = COUNT.load(SeqCst);
+                sleep_ms(5);
+                COUNT.store(n + 1, SeqCst);
+                (r, pi(&W, 7, 0))
+            })
+        })
+        .collect();
+    sleep_ms(40);
+    say!("flags={} wake={} unlock={}", flags(&W), wake(&W, 1), pi(&W, 7, 0));
+    let all: Vec<String> =
+        v.into_iter().map(|t| t.join().map_or("panic".into(), |(a, b)| format!("{a} {b}"))).collect();
+    say!("{all:?} count={} word={}", COUNT.load(SeqCst), W.load(SeqCst));
+    // Each holds one and wants the other's.
+    pi(&W, 6, 0);
+    let t = thread::spawn(|| {
+        pi(&V, 6, 0);
+        let r = pi(&W, 6, 0);
+        pi(&W, 7, 0);
+        pi(&V, 7, 0);
+        r
+    });
+    sleep_ms(40);
+    say!("ring={}", pi(&V, 6, 0));
+    pi(&W, 7, 0);
+    say!("after it={} words={} {}", t.join().unwrap(), W.load(SeqCst), V.load(SeqCst));
+    W.store(999_999, SeqCst);
+    say!(
+        "owner missing={} null={} odd={}",
+        pi(&W, 6, 0),
+        sys!(SYS_futex, 0, 6, 0, 0, 0, 0),
+        sys!(SYS_futex, 1, 6, 0, 0, 0, 0)
+    );
+}
+
+fn futex_pi_owner_dies() {
+    static W: AtomicU32 = AtomicU32::new(0);
+    let t = thread::spawn(|| {
+        pi(&W, 6, 0);
+        sleep_ms(60);
+        sys!(SYS_exit, 0);
+    });
+    sleep_ms(30);
+    let r = pi(&W, 6, 0);
+    let own = i64::from(W.load(SeqCst) & 0x3fff_ffff) == sys!(SYS_gettid).0;
+    say!("lock={r} own={own} flags={} joined={}", W.load(SeqCst) >> 30, t.join().is_ok());
+    say!("unlock={} word={}", pi(&W, 7, 0), W.load(SeqCst));
+    // In the robust list of another process, with the mark of a PI lock.
+    let a = map(PAGE, RW, SHARED);
+    let word = unsafe { &*((a + 64) as *const AtomicU32) };
+    let hold = |ms: i64| {
+        let list = unsafe { &mut *(a as *mut [usize; 12]) };
+        list[0] = (a + 56) | 1;
+        list[1] = 8;
+        list[2] = 0;
+        list[7] = a;
+        sys!(SYS_set_robust_list, a, 24);
+        sys!(SYS_futex, word, 6, 0, 0, 0, 0);
+        sleep_ms(ms);
+        0
+    };
+    say!("nobody waits={} flags={}", fate(|| hold(0)), word.load(SeqCst) >> 30);
+    say!("taken after={} flags={}", sys!(SYS_futex, word, 6, 0, 0, 0, 0), word.load(SeqCst) >> 30);
+    say!("unlock={} word={}", sys!(SYS_futex, word, 7, 0, 0, 0, 0), word.load(SeqCst));
+    let p = spawn(|| hold(60));
+    sleep_ms(30);
+    say!("waited={} flags={} {}", sys!(SYS_futex, word, 6, 0, 0, 0, 0), word.load(SeqCst) >> 30, wait(p));
+}
+
+fn futex_requeue_pi() {
+    static C: AtomicU32 = AtomicU32::new(0);
+    static L: AtomicU32 = AtomicU32::new(0);
+    let sleeper = || {
+        thread::spawn(|| {
+            let r = sys!(SYS_futex, &C, 11 | PRIVATE, 0, 0, &L, 0);
+            let own = i64::from(L.load(SeqCst) & 0x3fff_ffff) == sys!(SYS_gettid).0;
+            (r, own, pi(&L, 7, 0))
+        })
+    };
+    let requeue = |wake: i32, n: usize, value: u32| sys!(SYS_futex, &C, 12 | PRIVATE, wake, n, &L, value);
+    say!("nobody={} wake 2={} value={}", requeue(1, 5, 0), requeue(2, 5, 0), requeue(1, 5, 9));
+    say!(
+        "wait differs={} same word={}",
+        sys!(SYS_futex, &C, 11 | PRIVATE, 7, 0, &L, 0),
+        sys!(SYS_futex, &C, 11 | PRIVATE, 0, 0, &C, 0)
+    );
+    let soon = ts(1);
+    say!("times out={}", sys!(SYS_futex, &C, 11 | PRIVATE, 0, &soon, &L, 0));
+    let v: Vec<_> = (0..3).map(|_| sleeper()).collect();
+    sleep_ms(40);
+    say!("plain wake={} plain requeue={}", wake(&C, 1), sys!(SYS_futex, &C, 4 | PRIVATE, 0, 5usize, &L, 0));
+    say!("free lock={}", requeue(1, 5, 0));
+    let all: Vec<_> = v
+        .into_iter()
+        .map(|t| t.join().map(|(r, own, u)| format!("{r} {own} {u}")).unwrap_or_default())
+        .collect();
+    say!("{all:?} word={}", L.load(SeqCst));
+    pi(&L, 6, 0);
+    let v: Vec<_> = (0..2).map(|_| sleeper()).collect();
+    sleep_ms(40);
+    say!("held lock={} flags={}", requeue(1, 5, 0), L.load(SeqCst) >> 30);
+    say!("unlock={}", pi(&L, 7, 0));
+    let all: Vec<_> = v
+        .into_iter()
+        .map(|t| t.join().map(|(r, own, u)| format!("{r} {own} {u}")).unwrap_or_default())
+        .collect();
+    say!("{all:?} word={}", L.load(SeqCst));
+}
+
 fn robust() {
     say!(
         "size={} ok={} null={}",
@@ -369,6 +515,9 @@ pub(crate) const CASES: &[Case] = &[
     ("futex_wake_op", futex_wake_op),
     ("futex_shared", futex_shared),
     ("futex_pi", futex_pi),
+    ("futex_pi_contended", futex_pi_contended),
+    ("futex_pi_owner_dies", futex_pi_owner_dies),
+    ("futex_requeue_pi", futex_requeue_pi),
     ("robust", robust),
     ("child_cleartid", child_cleartid),
     ("main_exits_first", main_exits_first),

@@ -159,6 +159,144 @@ fn alarms() {
     }
 }
 
+/// Uses CPU time until `ok`, or for three seconds at most.
+fn busy(ok: impl Fn() -> bool) -> bool {
+    let t = now_ms();
+    while now_ms() - t < 3000 {
+        if ok() {
+            return true;
+        }
+        (0..1000).for_each(|_| std::hint::spin_loop());
+    }
+    false
+}
+
+fn read_clock(c: i32) -> i64 {
+    let mut t: libc::timespec = zeroed();
+    let r = sys!(SYS_clock_gettime, c, &mut t);
+    if r.ok() { t.tv_sec * 1000 + t.tv_nsec / 1_000_000 } else { r.0 }
+}
+
+fn cpu_clocks() {
+    let pid = sys!(SYS_getpid).fd();
+    let clock = |pid: i32, bits: i32| !pid << 3 | bits;
+    let before = [2, 3].map(read_clock);
+    sleep_ms(100);
+    say!(
+        "stand still while it sleeps={:?}",
+        [2, 3].map(read_clock).iter().zip(before).all(|(a, b)| a - b < 50)
+    );
+    let start = read_clock(2);
+    say!("go on while it works={}", busy(|| read_clock(2) - start >= 30));
+    let all: Vec<bool> =
+        [clock(0, 2), clock(pid, 2), clock(pid, 1), clock(pid, 0), clock(0, 6), clock(pid, 6)]
+            .iter()
+            .map(|c| read_clock(*c) >= 20)
+            .collect();
+    say!("by number={all:?}");
+    let mut t: libc::timespec = zeroed();
+    for (n, c) in [
+        ("kind 3", clock(pid, 3)),
+        ("missing", clock(999_999, 2)),
+        ("thread of another", clock(sys!(SYS_getppid).fd(), 6)),
+    ] {
+        say!(
+            "{n}={} res={} set={}",
+            sys!(SYS_clock_gettime, c, &mut t),
+            sys!(SYS_clock_getres, c, &mut t),
+            sys!(SYS_clock_settime, c, &ts(1))
+        );
+    }
+    // Another thread works while this one sleeps on the clock of both.
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let s = stop.clone();
+    let worker = std::thread::spawn(move || busy(|| s.load(SeqCst)));
+    let (at, wall) = (read_clock(2), now_ms());
+    let r = sys!(SYS_clock_nanosleep, 2, 0, &ts(40), 0);
+    say!("sleep={r} long enough={} {}", read_clock(2) - at >= 39, now_ms() - wall >= 20);
+    let r = sys!(SYS_clock_nanosleep, clock(0, 2), TIMER_ABSTIME, &ts(read_clock(2) + 30), 0);
+    say!("absolute={r} past={}", sys!(SYS_clock_nanosleep, 2, TIMER_ABSTIME, &ts(1), 0));
+    stop.store(true, SeqCst);
+    let _ = worker.join();
+    say!(
+        "own thread={} {} kind 3={} missing={} raw={} coarse={} {}",
+        sys!(SYS_clock_nanosleep, 3, 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, clock(0, 6), 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, clock(pid, 3), 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, clock(999_999, 2), 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, 4, 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, 5, 0, &ts(1), 0),
+        sys!(SYS_clock_nanosleep, 6, 0, &ts(1), 0)
+    );
+    // Nobody works: a signal ends it.
+    handler(SIGALRM, count as *const () as usize, 0);
+    let mut rest = [-1i64; 2];
+    sys!(SYS_setitimer, 0, &[0i64, 0, 0, 30_000], 0);
+    say!("interrupted={}", sys!(SYS_clock_nanosleep, 2, 0, &ts(2000), &mut rest));
+    say!("rest={}", rest[0] == 1);
+}
+
+fn cpu_intervals() {
+    handler(libc::SIGPROF, count as *const () as usize, libc::SA_RESTART);
+    handler(libc::SIGVTALRM, count as *const () as usize, libc::SA_RESTART);
+    for which in [1, 2] {
+        COUNT.store(0, SeqCst);
+        let mut it = [0i64; 4];
+        say!("set={}", sys!(SYS_setitimer, which, &[0i64, 10_000, 0, 20_000], 0));
+        let start = read_clock(2);
+        say!("three ticks={}", busy(|| COUNT.load(SeqCst) >= 3));
+        say!("in good time={}", (35..1000).contains(&(read_clock(2) - start)));
+        let r = sys!(SYS_getitimer, which, &mut it);
+        say!("get={r} interval={} {} left={}", it[0], it[1], it[2] == 0 && it[3] <= 20_000);
+        say!("off={}", sys!(SYS_setitimer, which, &[0i64; 4], &mut it));
+        say!(
+            "was on={} child has none={}",
+            it[3] > 0,
+            fate(|| {
+                let mut it = [0i64; 4];
+                sys!(SYS_getitimer, which, &mut it);
+                i32::from(it != [0; 4])
+            })
+        );
+    }
+}
+
+fn cpu_timers() {
+    handler(SIGUSR1, count as *const () as usize, 0);
+    for clock in [2, 3] {
+        COUNT.store(0, SeqCst);
+        let mut id = -1i32;
+        let r = sys!(SYS_timer_create, clock, &event(0, SIGUSR1, 0), &mut id);
+        let s = sys!(SYS_timer_settime, id, 0, &[0i64, 10_000_000, 0, 20_000_000], 0);
+        let start = read_clock(clock);
+        say!("clock {clock} create={r} set={s} ticks={}", busy(|| COUNT.load(SeqCst) >= 3));
+        let mut left = [0i64; 4];
+        sys!(SYS_timer_gettime, id, &mut left);
+        say!(
+            "in good time={} interval={} left={}",
+            (35..1000).contains(&(read_clock(clock) - start)),
+            left[1],
+            left[3] <= 10_000_000
+        );
+        sys!(SYS_timer_settime, id, 0, &[0i64; 4], 0);
+        COUNT.store(0, SeqCst);
+        let at = read_clock(clock) + 20;
+        sys!(SYS_timer_settime, id, TIMER_ABSTIME, &[0i64, 0, at / 1000, at % 1000 * 1_000_000], 0);
+        say!(
+            "absolute={} once={} delete={}",
+            busy(|| COUNT.load(SeqCst) > 0),
+            COUNT.load(SeqCst),
+            sys!(SYS_timer_delete, id)
+        );
+    }
+    let mut id = -1i32;
+    say!(
+        "kind 3={} missing={}",
+        sys!(SYS_timer_create, -5, 0, &mut id),
+        sys!(SYS_timer_create, !999_999 << 3 | 2, 0, &mut id)
+    );
+}
+
 #[repr(C)]
 struct Event {
     value: usize,
@@ -285,6 +423,9 @@ pub(crate) const CASES: &[Case] = &[
     ("set_clock", set_clock),
     ("sleeps", sleeps),
     ("alarms", alarms),
+    ("cpu_clocks", cpu_clocks),
+    ("cpu_intervals", cpu_intervals),
+    ("cpu_timers", cpu_timers),
     ("posix_timers", posix_timers),
     ("timerfd", timerfd),
 ];

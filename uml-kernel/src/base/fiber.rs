@@ -6,13 +6,14 @@
 
 use super::sched;
 use super::sync::assert_no_lock;
+use super::time::now;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::null;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// Why a fiber stopped running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,10 @@ pub struct Fiber {
     interrupted: AtomicBool,
     body: parking_lot::Mutex<Option<Body>>,
     yielder: AtomicPtr<Yielder<(), Stop>>,
+    /// When it stopped running; 0 before it has run at all.
+    stopped: AtomicU64,
+    /// Nanoseconds since its start in which it did not run.
+    off: AtomicU64,
     /// What it is the kernel side of, for the layers above.
     pub owner: parking_lot::RwLock<Option<Arc<dyn std::any::Any + Send + Sync>>>,
     /// Where it waited last.
@@ -83,6 +88,8 @@ impl Fiber {
             interrupted: AtomicBool::new(false),
             body: parking_lot::Mutex::new(Some(coroutine)),
             yielder: AtomicPtr::default(),
+            stopped: AtomicU64::new(0),
+            off: AtomicU64::new(0),
             owner: parking_lot::RwLock::new(None),
             place: AtomicPtr::default(),
         }))
@@ -92,9 +99,14 @@ impl Fiber {
     pub(super) fn run(self: &Arc<Fiber>) -> Stop {
         let mut body = self.body.lock();
         let Some(coroutine) = body.as_mut() else { return Stop::End };
+        let stopped = self.stopped.load(Ordering::Relaxed);
+        if stopped != 0 {
+            self.off.fetch_add(now().saturating_sub(stopped), Ordering::Relaxed);
+        }
         CURRENT.set(Arc::as_ptr(self));
         let result = coroutine.resume(());
         CURRENT.set(null());
+        self.stopped.store(now(), Ordering::Relaxed);
         match result {
             CoroutineResult::Yield(stop) => stop,
             CoroutineResult::Return(()) => {
@@ -141,6 +153,11 @@ impl Fiber {
         if self.state.swap(RUNNING, Ordering::SeqCst) == ASLEEP {
             sched::enqueue(self.clone());
         }
+    }
+
+    /// Nanoseconds in which it slept, or could have run and did not.
+    pub fn off(&self) -> u64 {
+        self.off.load(Ordering::Relaxed)
     }
 
     /// Whether interruptible waits end.

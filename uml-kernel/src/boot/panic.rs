@@ -42,10 +42,10 @@ fn tasks() {
     let mut tasks: Vec<_> = table.tasks.values().collect();
     tasks.sort_by_key(|t| t.tid);
     for task in tasks {
-        let name = task.inner.look(patience).map_or_else(
-            || "?".into(),
-            |inner| String::from_utf8_lossy(&inner.comm).into_owned(),
-        );
+        let name = task
+            .inner
+            .look(patience)
+            .map_or_else(|| "?".into(), |inner| String::from_utf8_lossy(&inner.comm).into_owned());
         let call = match task.in_syscall.load(Ordering::Relaxed) {
             nr if nr < 0 => "-".to_string(),
             nr => syscall::name(nr as u64).map_or_else(|| nr.to_string(), str::to_string),

@@ -121,6 +121,7 @@ fn make_init(mem: u64) -> Result<()> {
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
     table.add_process(&task, 0, 0, 0);
@@ -183,6 +184,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
     *task.kicker.lock() = Some(stub.kicker());
@@ -204,6 +206,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         exit: None,
         fs_base: 0,
         gs_base: 0,
+        counted: (0, 0),
         vfork: None,
     };
     ctx.publish_answers();

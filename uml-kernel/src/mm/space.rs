@@ -128,6 +128,14 @@ impl Mm {
         self.id
     }
 
+    /// The most bytes that were resident at a time, as the host has counted; 0 once it is gone.
+    pub fn peak_resident(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.stub.pid())).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+        kib << 10
+    }
+
     /// The stub that holds it.
     pub fn stub(&self) -> &Arc<Stub> {
         &self.stub

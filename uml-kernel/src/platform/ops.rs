@@ -66,6 +66,11 @@ impl Op {
         Op::new(libc::SYS_arch_prctl, &[0x1001, base])
     }
 
+    /// Compare-and-exchange of a word of the guest's, atomic towards the guest's own instructions.
+    pub fn exchange(at: u64, old: u32, new: u32) -> Op {
+        Op { nr: OP_EXCHANGE, args: [at, old.into(), new.into(), 0, 0, 0] }
+    }
+
     /// Ends the stub thread.
     pub fn exit_thread() -> Op {
         Op::new(libc::SYS_exit, &[0])

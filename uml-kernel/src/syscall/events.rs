@@ -96,7 +96,7 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_epoll_pwait2, "epoll_pwait2", |ctx, [fd, at, max, timeout, mask, size]| {
         let deadline = match timeout {
             0 => None,
-            t => Some(match super::sync::timespec(ctx, t)?.nanos() {
+            t => Some(match super::time::timespec(ctx, t)?.nanos() {
                 0 => 0,
                 ns => time::now().saturating_add(ns),
             }),

@@ -4,7 +4,7 @@ use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::fs::{ALL_CAPS, Cap, Creds};
 use crate::mm::{Packer, Unpacker};
-use crate::task::{Ctx, Pid, kernel};
+use crate::task::{Ctx, Pid, cpu_clock, kernel};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -410,6 +410,9 @@ fn prlimit(ctx: &mut Ctx, [pid, which, new, old, ..]: Args) -> Result<u64> {
             }
         }
         process.limits.lock()[which] = (soft, hard);
+        if which == libc::RLIMIT_CPU as usize {
+            cpu_clock::look_again(&process);
+        }
     }
     if old != 0 {
         ctx.put(old, &Packer::new().u64(now.0).u64(now.1).0)?;

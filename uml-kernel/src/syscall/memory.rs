@@ -4,6 +4,7 @@ use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::mm::{MapRequest, PAGE, page_up};
 use crate::platform::Op;
+use crate::platform::x86_64::layout::TASK_SIZE;
 use crate::task::{Ctx, kernel};
 
 pub(super) const TABLE: &[Entry] = &[
@@ -24,9 +25,17 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_brk, "brk", |ctx, [wish, ..]| {
         let limit = ctx.task.process.limit(libc::RLIMIT_DATA);
         let mm = ctx.mm.clone();
+        let grows = wish.saturating_sub(mm.lock().brk);
+        // A heap that cannot grow stays as it is: that is how brk says no.
+        let wish = if room(ctx, grows, true).is_ok() { wish } else { 0 };
         Ok(mm.set_brk(&mut ctx.stub, wish, limit, &kernel().usage))
     }),
     full(libc::SYS_mremap, "mremap", |ctx, [old, old_len, new_len, flags, new, _]| {
+        let there = ctx.mm.lock().vmas.find(old).map(|v| (v.end - old, v.is_private_writable()));
+        // What is not there fails for that reason, whatever the limits.
+        if let Some((len, data)) = there.filter(|(len, _)| *len >= old_len) {
+            room(ctx, new_len.saturating_sub(old_len).min(TASK_SIZE - len), data)?;
+        }
         let mm = ctx.mm.clone();
         mm.remap(&mut ctx.stub, (old, old_len, new_len), flags as i32, new, &kernel().usage)
     }),
@@ -87,9 +96,32 @@ fn mmap(ctx: &mut Ctx, [addr, len, prot, flags, fd, offset]: Args) -> Result<u64
         page_up(len).and_then(|l| offset.checked_add(l)).ok_or(Errno::EOVERFLOW)?;
         Some((file, offset))
     };
+    let data = kind == libc::MAP_PRIVATE && prot & libc::PROT_WRITE != 0;
+    room(ctx, len, data)?;
     let request = MapRequest { addr, len, prot: prot & 7, flags, file, name: "" };
     let mm = ctx.mm.clone();
     mm.map(&mut ctx.stub, request, &kernel().usage)
+}
+
+/// ENOMEM if `more` bytes do not fit into RLIMIT_AS, or data into RLIMIT_DATA.
+fn room(ctx: &Ctx, more: u64, data: bool) -> Result<()> {
+    let process = &ctx.task.process;
+    let (all, private) = (process.limit(libc::RLIMIT_AS), process.limit(libc::RLIMIT_DATA));
+    if more == 0 || all == libc::RLIM_INFINITY && private == libc::RLIM_INFINITY {
+        return Ok(());
+    }
+    // The stack is mapped whole here, and counted as what it begins with.
+    const STACK: u64 = 132 << 10;
+    let inner = ctx.mm.lock();
+    let (mut size, mut held) = (0, 0);
+    for vma in inner.vmas.iter() {
+        let stack = vma.name == "[stack]";
+        size += if stack { STACK.min(vma.len()) } else { vma.len() };
+        held += if vma.is_private_writable() && !stack { vma.len() } else { 0 };
+    }
+    let more = page_up(more).ok_or(Errno::ENOMEM)?;
+    let fits = size.saturating_add(more) <= all && (!data || held.saturating_add(more) <= private);
+    if fits { Ok(()) } else { Err(Errno::ENOMEM) }
 }
 
 fn mprotect(ctx: &mut Ctx, [addr, len, prot, ..]: Args) -> Result<u64> {

@@ -77,7 +77,7 @@ pub(super) const TABLE: &[Entry] = &[
         ctx.put(at, &bytes.0)?;
         Ok(0)
     }),
-    partial(libc::SYS_prctl, "prctl", "PR_SET_MM, seccomp filters, speculation", prctl),
+    partial(libc::SYS_prctl, "prctl", "PR_SET_MM, speculation", prctl),
     full(libc::SYS_arch_prctl, "arch_prctl", arch_prctl),
     partial(libc::SYS_personality, "personality", "no effect", |ctx, [wish, ..]| {
         let p = &ctx.task.process.personality;
@@ -251,7 +251,12 @@ fn prctl(ctx: &mut Ctx, [option, arg2, arg3, arg4, arg5, _]: Args) -> Result<u64
                 Ok(())
             })
         }
-        libc::PR_GET_SECCOMP => Ok(0),
+        libc::PR_GET_SECCOMP => Ok(ctx.task.inner.lock().seccomp.mode().into()),
+        libc::PR_SET_SECCOMP => match arg2 {
+            1 => super::seccomp::strict(ctx),
+            2 => super::seccomp::filter(ctx, 0, arg3),
+            _ => Err(Errno::EINVAL),
+        },
         libc::PR_SET_TIMERSLACK => {
             ctx.task.timer_slack.store(if arg2 == 0 { 50_000 } else { arg2 }, Ordering::Relaxed);
             Ok(0)

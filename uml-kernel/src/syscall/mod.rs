@@ -3,18 +3,21 @@
 mod dir;
 mod events;
 mod fd;
+mod futex;
 mod ids;
 mod io;
 mod memory;
 mod misc;
 mod open;
 mod path;
+mod peer;
 mod poll;
 mod process;
+mod sched;
+mod seccomp;
 mod signal;
 mod socket;
 mod stat;
-mod sync;
 mod time;
 mod trace;
 
@@ -68,6 +71,7 @@ pub(crate) const fn partial(
 /// All families, with their names.
 pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("process", process::TABLE),
+    ("peer", peer::TABLE),
     ("ids", ids::TABLE),
     ("memory", memory::TABLE),
     ("open", open::TABLE),
@@ -77,11 +81,13 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("dir", dir::TABLE),
     ("stat", stat::TABLE),
     ("signal", signal::TABLE),
-    ("sync", sync::TABLE),
+    ("futex", futex::TABLE),
+    ("sched", sched::TABLE),
     ("time", time::TABLE),
     ("poll", poll::TABLE),
     ("events", events::TABLE),
     ("socket", socket::TABLE),
+    ("seccomp", seccomp::TABLE),
     ("misc", misc::TABLE),
 ];
 

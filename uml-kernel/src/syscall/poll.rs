@@ -1,7 +1,7 @@
 //! Waiting for files; pipes.
 
 use super::signal::{read_set, restore_mask, swap_mask};
-use super::sync::timespec;
+use super::time::timespec;
 use super::{Entry, full};
 use crate::base::wait::Events;
 use crate::base::{Errno, Result, Timespec, time};
@@ -35,7 +35,8 @@ pub(super) const TABLE: &[Entry] = &[
                 if s < 0 || us < 0 {
                     return Err(Errno::EINVAL);
                 }
-                let ns = (s as u64).saturating_mul(1_000_000_000).saturating_add((us as u64).saturating_mul(1000));
+                let ns =
+                    (s as u64).saturating_mul(1_000_000_000).saturating_add((us as u64).saturating_mul(1000));
                 Some(if ns == 0 { 0 } else { time::now().saturating_add(ns) })
             }
         };

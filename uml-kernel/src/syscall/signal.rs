@@ -1,6 +1,6 @@
 //! Signals.
 
-use super::sync::timespec;
+use super::time::timespec;
 use super::{Args, Entry, full};
 use crate::base::wait::{Ended, How, Waiter};
 use crate::base::{Errno, Result, time};
@@ -99,8 +99,11 @@ pub(super) const TABLE: &[Entry] = &[
         use crate::task::ctx::Restart;
         match ctx.restart {
             Some(Restart::Sleep(deadline, remainder)) => super::time::sleep(ctx, deadline, remainder),
+            Some(Restart::CpuSleep(clock, due, remainder)) => {
+                super::time::cpu_sleep(ctx, clock, due, remainder)
+            }
             Some(Restart::Futex(addr, op, value, deadline)) => {
-                super::sync::restart(ctx, addr, op, value, deadline)
+                super::futex::restart(ctx, addr, op, value, deadline)
             }
             Some(Restart::Poll(fds, n, deadline)) => super::poll::poll_restarting(ctx, fds, n, deadline),
             None => Err(Errno::EINTR),

@@ -102,7 +102,7 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_recvmsg, "recvmsg", |ctx, [fd, at, flags, ..]| recvmsg(ctx, fd, at, flags as u32)),
     full(libc::SYS_recvmmsg, "recvmmsg", |ctx, [fd, at, n, flags, timeout, _]| {
         if timeout != 0 {
-            super::sync::timespec(ctx, timeout)?;
+            super::time::timespec(ctx, timeout)?;
         }
         const WAITFORONE: u32 = 0x10000;
         let mut flags = flags as u32;

@@ -1,13 +1,15 @@
 //! Clocks, sleeping, timers.
 
-use super::sync::timespec;
 use super::{Args, Entry, full, partial};
-use crate::base::wait::{Ended, sleep_until};
+use crate::base::fiber::{self, Fiber};
+use crate::base::timer::Expire;
+use crate::base::wait::{Ended, How, Waiter, sleep_until};
 use crate::base::{Errno, Result, Timespec, time};
 use crate::mm::{Packer, Unpacker};
+use crate::task::cpu_clock::{self, CpuClock};
 use crate::task::ctx::Restart;
 use crate::task::signal::NSIG;
-use crate::task::timers::{self, Posix};
+use crate::task::timers::{self, Clock, Posix};
 use crate::task::{Ctx, kernel};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -30,11 +32,34 @@ pub(super) const TABLE: &[Entry] = &[
         }
         Ok(0)
     }),
-    partial(libc::SYS_clock_settime, "clock_settime", "the clock is the host's", |ctx, _| {
-        ctx.creds().need(crate::fs::Cap::SysTime)?;
-        Err(Errno::EPERM)
+    partial(
+        libc::SYS_clock_settime,
+        "clock_settime",
+        "the clock is the host's: EPERM",
+        |ctx, [clock, at, ..]| {
+            let cpu = CpuClock::of(&ctx.task, clock as i32)?;
+            if cpu.is_none() && clock as i32 != libc::CLOCK_REALTIME {
+                return Err(Errno::EINVAL);
+            }
+            timespec(ctx, at)?;
+            Err(Errno::EPERM)
+        },
+    ),
+    partial(libc::SYS_settimeofday, "settimeofday", "the clock is the host's: EPERM", |ctx, [tv, tz, ..]| {
+        if tv != 0 {
+            let mut bytes = [0; 16];
+            ctx.read(tv, &mut bytes)?;
+            let mut u = Unpacker(&bytes);
+            let (sec, usec) = (u.i64(), u.i64());
+            if sec < 0 || !(0..=1_000_000).contains(&usec) {
+                return Err(Errno::EINVAL);
+            }
+        }
+        if tz != 0 {
+            ctx.read(tz, &mut [0; 8])?;
+        }
+        if tv == 0 && tz == 0 { Ok(0) } else { Err(Errno::EPERM) }
     }),
-    partial(libc::SYS_settimeofday, "settimeofday", "the clock is the host's", |_, _| Err(Errno::EPERM)),
     full(libc::SYS_gettimeofday, "gettimeofday", |ctx, [tv, tz, ..]| {
         let now = time::real();
         if tv != 0 {
@@ -58,16 +83,16 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     full(libc::SYS_clock_nanosleep, "clock_nanosleep", clock_nanosleep),
     full(libc::SYS_alarm, "alarm", |ctx, [seconds, ..]| {
-        let (left, _) = timers::set_real(&ctx.task.process, (seconds as u32 as u64) * 1_000_000_000, 0);
+        let (left, _) =
+            timers::set_interval(&ctx.task.process, 0, u64::from(seconds as u32) * 1_000_000_000, 0);
         Ok(left.div_ceil(1_000_000_000))
     }),
-    partial(libc::SYS_setitimer, "setitimer", "ITIMER_VIRTUAL, ITIMER_PROF", setitimer),
-    partial(libc::SYS_getitimer, "getitimer", "ITIMER_VIRTUAL, ITIMER_PROF", |ctx, [which, at, ..]| {
-        let (left, interval) = match which {
-            0 => timers::real(&ctx.task.process),
-            1 | 2 => (0, 0),
-            _ => return Err(Errno::EINVAL),
-        };
+    full(libc::SYS_setitimer, "setitimer", setitimer),
+    full(libc::SYS_getitimer, "getitimer", |ctx, [which, at, ..]| {
+        if which as usize >= timers::INTERVALS {
+            return Err(Errno::EINVAL);
+        }
+        let (left, interval) = timers::interval(&ctx.task.process, which as usize);
         ctx.put(at, &itimer_bytes(left, interval))?;
         Ok(0)
     }),
@@ -94,7 +119,7 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_times, "times", |ctx, [at, ..]| {
         let ticks = |ns: u64| ns / 10_000_000;
         let t = &ctx.task.process.times;
-        let (user, system) = process_times(ctx);
+        let (user, system) = cpu_clock::times(&ctx.task.process);
         let bytes = Packer::new()
             .u64(ticks(user))
             .u64(ticks(system))
@@ -108,25 +133,22 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_getrusage, "getrusage", getrusage),
 ];
 
+/// A timespec in the guest's memory; EINVAL if it is none.
+pub(super) fn timespec(ctx: &Ctx, at: u64) -> Result<Timespec> {
+    let mut bytes = [0; 16];
+    ctx.read(at, &mut bytes)?;
+    let mut u = Unpacker(&bytes);
+    let t = Timespec { sec: u.i64(), nsec: u.i64() };
+    if t.sec < 0 || !(0..1_000_000_000).contains(&t.nsec) { Err(Errno::EINVAL) } else { Ok(t) }
+}
+
 fn timespec_bytes(ns: u64) -> Vec<u8> {
     let t = Timespec::from_nanos(ns);
     Packer::new().i64(t.sec).i64(t.nsec).0
 }
 
-/// CPU times of the caller's process so far.
-fn process_times(ctx: &Ctx) -> (u64, u64) {
-    let p = &ctx.task.process.times;
-    let mut user = p.user.load(Ordering::Relaxed);
-    let mut system = p.system.load(Ordering::Relaxed);
-    for task in kernel().table.threads(ctx.task.process.pid) {
-        user += task.times.user.load(Ordering::Relaxed);
-        system += task.times.system.load(Ordering::Relaxed);
-    }
-    (user, system)
-}
-
 /// A clock's time in ns.
-fn read(ctx: &Ctx, clock: i32) -> Result<u64> {
+fn read(ctx: &mut Ctx, clock: i32) -> Result<u64> {
     Ok(match clock {
         libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE => time::real().nanos(),
         libc::CLOCK_TAI => time::real().nanos(),
@@ -138,21 +160,11 @@ fn read(ctx: &Ctx, clock: i32) -> Result<u64> {
             let by_host = ctx.regs.rip >= crate::platform::x86_64::layout::TASK_SIZE;
             time::now() + if by_host { time::boot() } else { 0 }
         }
-        libc::CLOCK_PROCESS_CPUTIME_ID => {
-            let (user, system) = process_times(ctx);
-            user + system
+        n => {
+            let clock = CpuClock::of(&ctx.task, n)?.ok_or(Errno::EINVAL)?;
+            ctx.count_time();
+            clock.now()
         }
-        libc::CLOCK_THREAD_CPUTIME_ID => {
-            ctx.task.times.user.load(Ordering::Relaxed) + ctx.task.times.system.load(Ordering::Relaxed)
-        }
-        // The clock of another process or thread: CPUCLOCK bits of the number.
-        c if c < 0 => {
-            let pid = !(c >> 3);
-            let pid = if pid == 0 { ctx.task.tid } else { pid };
-            let task = kernel().table.task(pid).ok_or(Errno::EINVAL)?;
-            task.times.user.load(Ordering::Relaxed) + task.times.system.load(Ordering::Relaxed)
-        }
-        _ => return Err(Errno::EINVAL),
     })
 }
 
@@ -179,15 +191,76 @@ fn absolute(clock: i32, t: Timespec) -> Result<u64> {
             Ok(time::now().saturating_add(t.nanos().saturating_sub(time::real().nanos())))
         }
         libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME => Ok(t.nanos()),
-        libc::CLOCK_PROCESS_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
+        // Clocks that can be read, and no more.
+        libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE => {
+            Err(Errno::EOPNOTSUPP)
+        }
         _ => Err(Errno::EINVAL),
+    }
+}
+
+struct Awake(Arc<Fiber>);
+
+impl Expire for Awake {
+    fn expire(&self) {
+        self.0.wake();
+    }
+}
+
+/// Sleeps until a time of a clock of CPU time; true if it has come.
+fn wait_for_cpu(clock: &CpuClock, due: u64) -> bool {
+    let Some(fiber) = fiber::current() else { return true };
+    let _timer = cpu_clock::set(clock, due, Arc::new(Awake(fiber)));
+    Waiter::new().wait(How::default(), || (clock.now() >= due).then_some(())).is_ok()
+}
+
+/// A relative sleep on a clock of CPU time; interrupted, it goes on by restart_syscall.
+pub(super) fn cpu_sleep(ctx: &mut Ctx, number: i32, due: u64, remainder: u64) -> Result<u64> {
+    let clock = CpuClock::of(&ctx.task, number)?.ok_or(Errno::EINVAL)?;
+    ctx.stub.flush()?;
+    if wait_for_cpu(&clock, due) {
+        return Ok(0);
+    }
+    if remainder != 0 {
+        ctx.count_time();
+        ctx.put(remainder, &timespec_bytes(due.saturating_sub(clock.now())))?;
+    }
+    ctx.restart = Some(Restart::CpuSleep(number, due, remainder));
+    Err(Errno::ERESTART_RESTARTBLOCK)
+}
+
+/// Clocks of descriptors, of which there are none, can be read and set if at all.
+fn check_dynamic(number: i32) -> Result<()> {
+    const CLOCKFD: i32 = 3;
+    if number < 0 && number & 7 == CLOCKFD { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+}
+
+/// The clock of CPU time that a task may sleep on: no thread can on its own, which stands still then.
+fn sleepable(ctx: &Ctx, number: i32) -> Result<Option<CpuClock>> {
+    check_dynamic(number)?;
+    let clock = CpuClock::of(&ctx.task, number)?;
+    match &clock {
+        Some(_) if number == libc::CLOCK_THREAD_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
+        Some(CpuClock::Thread { task, .. }) if Arc::ptr_eq(task, &ctx.task) => Err(Errno::EINVAL),
+        _ => Ok(clock),
     }
 }
 
 fn clock_nanosleep(ctx: &mut Ctx, [clock, flags, at, remainder, ..]: Args) -> Result<u64> {
     let clock = clock as i32;
-    absolute(clock, Timespec::default())?;
+    let cpu = sleepable(ctx, clock)?;
+    if cpu.is_none() {
+        absolute(clock, Timespec::default())?;
+    }
     let t = timespec(ctx, at)?;
+    if let Some(cpu) = cpu {
+        if flags as i32 & libc::TIMER_ABSTIME == 0 {
+            let due = cpu.now().saturating_add(t.nanos());
+            return cpu_sleep(ctx, clock, due, remainder);
+        }
+        ctx.stub.flush()?;
+        return if wait_for_cpu(&cpu, t.nanos()) { Ok(0) } else { Err(Errno::ERESTARTNOHAND) };
+    }
     if flags as i32 & libc::TIMER_ABSTIME == 0 {
         return sleep(ctx, time::now().saturating_add(t.nanos()), remainder);
     }
@@ -221,21 +294,23 @@ fn setitimer(ctx: &mut Ctx, [which, new, old, ..]: Args) -> Result<u64> {
         interval = tv()?;
         value = tv()?;
     }
-    let before = if which == 0 { timers::set_real(&ctx.task.process, value, interval) } else { (0, 0) };
+    let before = timers::set_interval(&ctx.task.process, which as usize, value, interval);
     if old != 0 {
         ctx.put(old, &itimer_bytes(before.0, before.1))?;
-    }
-    if which != 0 && value != 0 {
-        crate::log!("setitimer: timer {which} counts no CPU time");
     }
     Ok(0)
 }
 
 fn timer_create(ctx: &mut Ctx, [clock, event, id_at, ..]: Args) -> Result<u64> {
-    let clock = clock as i32;
-    if !matches!(clock, libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID) {
-        absolute(clock, Timespec::default())?;
-    }
+    let number = clock as i32;
+    check_dynamic(number)?;
+    let clock = match CpuClock::of(&ctx.task, number)? {
+        Some(clock) => Clock::Cpu(clock),
+        None => {
+            absolute(number, Timespec::default())?;
+            Clock::Wall
+        }
+    };
     const SIGEV_THREAD_ID: i32 = 4;
     let (mut signo, mut value, mut thread, mut default_value) = (libc::SIGALRM, 0, None, true);
     if event != 0 {
@@ -256,8 +331,16 @@ fn timer_create(ctx: &mut Ctx, [clock, event, id_at, ..]: Args) -> Result<u64> {
             _ => return Err(Errno::EINVAL),
         }
     }
-    let timer =
-        Posix { clock, signo, value, thread, armed: None, interval: 0, overrun: Arc::new(AtomicI32::new(0)) };
+    let timer = Posix {
+        number,
+        clock,
+        signo,
+        value,
+        thread,
+        armed: None,
+        interval: 0,
+        overrun: Arc::new(AtomicI32::new(0)),
+    };
     let id = ctx.task.process.timers.lock().add(timer);
     if default_value && let Some(t) = ctx.task.process.timers.lock().posix.get_mut(&id) {
         t.value = id as u64;
@@ -267,7 +350,7 @@ fn timer_create(ctx: &mut Ctx, [clock, event, id_at, ..]: Args) -> Result<u64> {
 }
 
 fn itimerspec(t: &Posix) -> Vec<u8> {
-    let left = t.armed.as_ref().map_or(0, |(due, _)| due.saturating_sub(time::now()).max(1));
+    let left = t.armed.as_ref().map_or(0, |(due, _)| due.saturating_sub(t.clock.now()).max(1));
     [timespec_bytes(t.interval), timespec_bytes(left)].concat()
 }
 
@@ -275,13 +358,18 @@ fn timer_settime(ctx: &mut Ctx, [id, flags, new, old, ..]: Args) -> Result<u64> 
     let id = id as i32;
     let (interval, value) = (timespec(ctx, new)?, timespec(ctx, new + 16)?);
     let process = ctx.task.process.clone();
-    let clock = process.timers.lock().posix.get(&id).ok_or(Errno::EINVAL)?.clock;
+    let (number, clock) = {
+        let timers = process.timers.lock();
+        let t = timers.posix.get(&id).ok_or(Errno::EINVAL)?;
+        (t.number, t.clock.clone())
+    };
     let due = match value.nanos() {
         0 => None,
-        ns if flags as i32 & libc::TIMER_ABSTIME == 0 => Some(time::now().saturating_add(ns)),
-        _ => Some(absolute(clock, value)?),
+        ns if flags as i32 & libc::TIMER_ABSTIME == 0 => Some(clock.now().saturating_add(ns)),
+        ns if matches!(clock, Clock::Cpu(_)) => Some(ns),
+        _ => Some(absolute(number, value)?),
     };
-    let armed = due.map(|due| timers::arm(&process, id, due));
+    let armed = due.map(|due| timers::arm(&process, id, &clock, due));
     let (before, gone) = {
         let mut timers = process.timers.lock();
         let t = timers.posix.get_mut(&id).ok_or(Errno::EINVAL)?;
@@ -301,8 +389,9 @@ fn getrusage(ctx: &mut Ctx, [who, at, ..]: Args) -> Result<u64> {
     let t = &ctx.task.process.times;
     let (user, system, rss) = match who as i32 {
         libc::RUSAGE_SELF => {
-            let (user, system) = process_times(ctx);
-            (user, system, t.max_rss.load(Ordering::Relaxed))
+            let (user, system) = cpu_clock::times(&ctx.task.process);
+            let rss = t.max_rss.load(Ordering::Relaxed).max(ctx.mm.peak_resident() >> 10);
+            (user, system, rss)
         }
         libc::RUSAGE_CHILDREN => (
             t.child_user.load(Ordering::Relaxed),
@@ -310,8 +399,9 @@ fn getrusage(ctx: &mut Ctx, [who, at, ..]: Args) -> Result<u64> {
             t.child_max_rss.load(Ordering::Relaxed),
         ),
         libc::RUSAGE_THREAD => {
-            let t = &ctx.task.times;
-            (t.user.load(Ordering::Relaxed), t.system.load(Ordering::Relaxed), 0)
+            let own = &ctx.task.times;
+            let rss = t.max_rss.load(Ordering::Relaxed).max(ctx.mm.peak_resident() >> 10);
+            (own.user.load(Ordering::Relaxed), own.system.load(Ordering::Relaxed), rss)
         }
         _ => return Err(Errno::EINVAL),
     };

@@ -1,12 +1,14 @@
 //! A task's own side: its registers, its stub thread, and the loop between guest and kernel.
 
 use super::process::{FsContext, Task};
+use super::seccomp::{self, Verdict};
 use super::signal::{SigInfo, SigSet};
-use super::{kernel, send};
+use super::{cpu_clock, kernel, send};
 use crate::base::{Errno, Result, fiber, sched, time, timer};
 use crate::fs::{Creds, FdTable, File, Lookup, Path, Resolve};
 use crate::mm::{Mm, UserMemory};
-use crate::platform::{HostSignal, Regs, StubThread, Trap};
+use crate::platform::x86_64::layout::TASK_SIZE;
+use crate::platform::{HostSignal, Op, Regs, StubThread, Trap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +18,8 @@ use std::sync::atomic::Ordering;
 pub enum Restart {
     /// Sleep until this time of the monotonic clock; remainder to this address.
     Sleep(u64, u64),
+    /// Sleep until this time of a clock of CPU time; remainder to this address.
+    CpuSleep(i32, u64, u64),
     /// poll(2) with this deadline.
     Poll(u64, u64, Option<u64>),
     /// futex wait with this deadline.
@@ -49,6 +53,8 @@ pub struct Ctx {
     pub fs_base: u64,
     /// Guest's gs base, if it has set one.
     pub gs_base: u64,
+    /// Up to when its time in the kernel is counted, and how long it had slept then.
+    pub counted: (u64, u64),
     /// Told when a vfork child has left its parent's memory.
     pub vfork: Option<Arc<super::fork::VforkDone>>,
 }
@@ -124,21 +130,28 @@ impl Ctx {
         self.memory().write(address, bytes)
     }
 
+    /// Puts `new` into a word of the guest's if it is `old`, in one instruction of the guest's CPU; what was there.
+    pub fn exchange(&mut self, address: u64, old: u32, new: u32) -> Result<u32> {
+        if !address.is_multiple_of(4) || address >= TASK_SIZE {
+            return Err(Errno::EFAULT);
+        }
+        let results = self.stub.call(&[Op::exchange(address, old, new)]).map_err(|_| Errno::EFAULT)?;
+        results.first().map(|seen| *seen as u32).ok_or(Errno::EFAULT)
+    }
+
     /// Runs until the task ends.
     pub fn run(mut self) {
-        let mut since = time::now();
+        self.counted = (time::now(), self.slept());
         loop {
             if self.before_guest().is_break() {
                 break;
             }
-            let entered = time::now();
-            self.task.times.system.fetch_add(entered.saturating_sub(since), Ordering::Relaxed);
-            let trap = self.guest();
-            since = time::now();
-            self.task.times.user.fetch_add(since - entered, Ordering::Relaxed);
+            self.count_time();
+            let trap;
+            (trap, self.counted.0) = self.guest(self.counted.0);
             match trap {
                 Trap::Syscall => self.syscall(),
-                Trap::Syscall32 => self.regs.rax = -i64::from(libc::ENOSYS) as u64,
+                Trap::Syscall32 => self.syscall32(),
                 Trap::Fault(signal) => self.fault(signal),
                 Trap::Preempted => {}
                 Trap::OrderFailed(errno) => self.regs.rax = -i64::from(errno) as u64,
@@ -151,32 +164,50 @@ impl Ctx {
         self.end();
     }
 
+    fn slept(&self) -> u64 {
+        self.task.fiber.get().map_or(0, |f| f.off())
+    }
+
+    /// Counts the time in the kernel since the last count; not that in which it slept.
+    pub fn count_time(&mut self) {
+        let (now, slept) = (time::now(), self.slept());
+        let off = slept.saturating_sub(self.counted.1);
+        let system = now.saturating_sub(self.counted.0).saturating_sub(off);
+        self.counted = (now, slept);
+        cpu_clock::add(&self.task, 0, system);
+    }
+
     /// Decides that the whole process ends by a signal.
     pub fn die(&mut self, signo: i32) {
         let process = self.task.process.clone();
         super::exit::begin_group_exit(&process, signo);
     }
 
-    /// Goes to the guest, and comes back with why.
-    fn guest(&mut self) -> Trap {
+    /// Goes to the guest, and comes back with why, and when. The time is the task's, from `since` on.
+    fn guest(&mut self, mut since: u64) -> (Trap, u64) {
         let platform = &kernel().platform;
         self.stub.move_to(sched::host_cpu());
         self.task.in_guest.store(true, Ordering::SeqCst);
         self.stub.arm();
         if self.task.fiber.get().is_some_and(|f| f.is_interrupted()) {
             self.task.in_guest.store(false, Ordering::SeqCst);
-            return Trap::Preempted;
+            return (Trap::Preempted, since);
         }
         sched::set_kicker(self.stub.kicker());
         sched::in_guest(true);
         self.stub.enter(&self.regs);
         let mut patience = 0;
         let (regs, trap) = loop {
-            let timeout =
-                if patience > 0 { Some(std::time::Duration::from_millis(200)) } else { sched::guest_time() };
+            let timeout = match patience {
+                0 => sched::guest_time(cpu_clock::left(&self.task.process)),
+                _ => Some(std::time::Duration::from_millis(200)),
+            };
             match self.stub.wait(timeout, platform.sites()) {
                 Some(stopped) => break stopped,
                 None => {
+                    let now = time::now();
+                    cpu_clock::add(&self.task, now.saturating_sub(since), 0);
+                    since = now;
                     timer::expire();
                     super::oom::look();
                     let wanted = self.task.fiber.get().is_some_and(|f| f.is_interrupted());
@@ -196,7 +227,9 @@ impl Ctx {
         if trap != Trap::Dead {
             self.regs = regs;
         }
-        trap
+        let now = time::now();
+        cpu_clock::add(&self.task, now.saturating_sub(since), 0);
+        (trap, now)
     }
 
     fn syscall(&mut self) {
@@ -204,13 +237,18 @@ impl Ctx {
         let rip = self.regs.rip;
         self.orig_rax = Some(nr);
         self.task.in_syscall.store(nr as i32, Ordering::Relaxed);
-        let result = crate::syscall::dispatch(self, nr);
+        let verdict = match self.task.filtered.load(Ordering::Relaxed) {
+            true => seccomp::check(self, nr as u32, seccomp::ARCH),
+            false => Verdict::Go,
+        };
+        let result = match verdict {
+            Verdict::Go => crate::syscall::dispatch(self, nr),
+            Verdict::Result(result) => Some(result),
+            Verdict::Skip => None,
+        };
         self.task.in_syscall.store(-1, Ordering::Relaxed);
         if let Some(result) = result {
-            self.regs.rax = match result {
-                Ok(value) => value,
-                Err(e) => -i64::from(e.0) as u64,
-            };
+            self.regs.rax = value(result);
             self.regs.rcx = self.regs.rip;
             self.regs.r11 = self.regs.rflags;
         } else {
@@ -220,6 +258,20 @@ impl Ctx {
             let mm = self.mm.clone();
             let mut inner = mm.lock();
             let _ = self.stub.patch(&mut inner.patches, rip, kernel().platform.sites());
+        }
+    }
+
+    /// A call by an entry for 32-bit programs: there are none, but filters have their say.
+    fn syscall32(&mut self) {
+        let none = Err(Errno::ENOSYS);
+        let verdict = match self.task.filtered.load(Ordering::Relaxed) {
+            true => seccomp::check(self, self.regs.rax as u32, seccomp::ARCH_32),
+            false => Verdict::Go,
+        };
+        match verdict {
+            Verdict::Go => self.regs.rax = value(none),
+            Verdict::Result(result) => self.regs.rax = value(result),
+            Verdict::Skip => {}
         }
     }
 
@@ -308,6 +360,11 @@ impl Ctx {
         if kernel().options.strace.is_some() {
             return;
         }
+        if self.task.filtered.load(Ordering::Relaxed) {
+            // A clone has its parent's answers: filters are to see these calls.
+            self.stub.kicker().answer_nothing();
+            return;
+        }
         let creds = self.creds();
         let parent = kernel().table.parent(self.task.process.pid);
         let answers = [
@@ -327,6 +384,14 @@ impl Ctx {
         for (n, (nr, value)) in answers.into_iter().enumerate() {
             self.stub.answer(nr as usize, n as u8 + 1, Some(value));
         }
+    }
+}
+
+/// What a call leaves in `rax`.
+fn value(result: Result<u64>) -> u64 {
+    match result {
+        Ok(value) => value,
+        Err(e) => -i64::from(e.0) as u64,
     }
 }
 

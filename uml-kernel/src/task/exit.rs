@@ -24,7 +24,7 @@ impl Ctx {
     pub fn end(mut self) {
         let task = self.task.clone();
         let _ = self.stub.flush();
-        super::futex::exit_robust_list(&self);
+        super::robust::exit(&mut self);
         let clear = task.inner.lock().clear_child_tid;
         // Nobody is left to see it in an address space that ends with its task.
         let shared = Arc::strong_count(&self.mm) > 2;
@@ -41,6 +41,9 @@ impl Ctx {
             (inner.files.take(), inner.fs.take(), inner.mm.take())
         };
         *task.kicker.lock() = None;
+        if Arc::strong_count(&self.mm) <= 2 {
+            task.process.times.max_rss.fetch_max(self.mm.peak_resident() >> 10, Ordering::Relaxed);
+        }
         let table = Arc::as_ptr(&self.files) as usize;
         crate::fs::locks::release_process(crate::fs::locks::Owner::Process(table, task.process.pid));
         let Ctx { stub, files: own_files, fs: own_fs, mm: own_mm, .. } = self;
@@ -48,9 +51,6 @@ impl Ctx {
         let last = {
             let mut table = kernel().table.lock();
             let process = &task.process;
-            let times = (&task.times.user, &task.times.system);
-            process.times.user.fetch_add(times.0.load(Ordering::Relaxed), Ordering::Relaxed);
-            process.times.system.fetch_add(times.1.load(Ordering::Relaxed), Ordering::Relaxed);
             if let Some(entry) = table.processes.get_mut(&process.pid) {
                 entry.comm = task.inner.lock().comm.clone();
             }

@@ -6,6 +6,7 @@ use super::{Pid, kernel, table};
 use crate::base::fiber::Fiber;
 use crate::base::wait::{How, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result, sched};
+use crate::fs::{Cap, Creds};
 use crate::platform::x86_64::layout::TASK_SIZE;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +73,26 @@ fn check(args: &CloneArgs) -> Result<()> {
     Ok(())
 }
 
+/// EAGAIN if the user has as many tasks as RLIMIT_NPROC allows, or the kernel as many as it can.
+fn check_limit(ctx: &Ctx, creds: &Creds) -> Result<()> {
+    let limit = ctx.task.process.limit(libc::RLIMIT_NPROC);
+    let exempt = limit == libc::RLIM_INFINITY
+        || creds.uid == 0
+        || creds.has(Cap::SysResource)
+        || creds.has(Cap::SysAdmin);
+    let table = kernel().table.lock();
+    if table.tasks.len() >= table::PID_MAX as usize / 2 {
+        return Err(Errno::EAGAIN);
+    }
+    if exempt {
+        return Ok(());
+    }
+    let own = table.processes.values().filter(|e| e.uid == creds.uid);
+    // A zombie counts until it is waited for.
+    let tasks: u64 = own.map(|e| (e.threads.len() as u64).max(1)).sum();
+    if tasks >= limit { Err(Errno::EAGAIN) } else { Ok(()) }
+}
+
 /// Makes a task; its number.
 pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     check(args)?;
@@ -79,26 +100,9 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     let thread = has(libc::CLONE_THREAD);
     let creds = ctx.creds();
     if has(libc::CLONE_NEWNS) {
-        creds.need(crate::fs::Cap::SysAdmin)?;
+        creds.need(Cap::SysAdmin)?;
     }
-    if !thread {
-        let limit = ctx.task.process.limit(libc::RLIMIT_NPROC);
-        let privileged =
-            creds.has(crate::fs::Cap::SysResource) || creds.has(crate::fs::Cap::SysAdmin) || creds.uid == 0;
-        let table = kernel().table.lock();
-        let own = table
-            .processes
-            .values()
-            .filter(|e| e.uid == creds.uid)
-            .map(|e| e.threads.len() as u64)
-            .sum::<u64>();
-        if own >= limit && !privileged {
-            return Err(Errno::EAGAIN);
-        }
-        if table.tasks.len() >= table::PID_MAX as usize / 2 {
-            return Err(Errno::EAGAIN);
-        }
-    }
+    check_limit(ctx, &creds)?;
     let tid = kernel().table.lock().new_pid()?;
     let files = if has(libc::CLONE_FILES) { ctx.files.clone() } else { ctx.files.copy() };
     let fs = if has(libc::CLONE_FS) {
@@ -170,6 +174,7 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         exit: None,
         fs_base,
         gs_base: ctx.gs_base,
+        counted: (0, 0),
         vfork: vfork.clone(),
     };
     child.publish_answers();

@@ -1,12 +1,12 @@
-//! Futexes (futex(2)): keys, queues, robust lists.
+//! Futexes (futex(2)): keys and queues.
 
 use super::Ctx;
-use super::kernel;
+use super::futex_pi::Claim;
 use crate::base::fiber::Fiber;
 use crate::base::time::Instant;
 use crate::base::wait::{Events, How, Waiter, Wake};
 use crate::base::{Errno, Mutex, Rank, Result};
-use crate::mm::{Backing, Mm, UserMemory};
+use crate::mm::{Backing, Mm};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,12 +22,30 @@ pub enum Key {
     File(u64, u64, u64),
 }
 
+/// One who sleeps on a futex.
 #[derive(Debug)]
-struct Sleeper {
+pub(super) struct Sleeper {
     fiber: Arc<Fiber>,
     woken: AtomicBool,
     bits: u32,
     key: Mutex<Key>,
+    /// FUTEX_WAIT_REQUEUE_PI: the lock it is to be moved to, and its claim on that.
+    pub(super) pi: Option<(Key, Arc<Claim>)>,
+}
+
+impl Sleeper {
+    /// One on this futex, for the fiber that runs.
+    pub(super) fn new(key: Key, bits: u32, pi: Option<(Key, Arc<Claim>)>) -> Result<Arc<Sleeper>> {
+        let fiber = crate::base::fiber::current().ok_or(Errno::EINVAL)?;
+        let (woken, key) = (AtomicBool::new(false), Mutex::new(Rank::Leaf, key));
+        Ok(Arc::new(Sleeper { fiber, woken, bits, key, pi }))
+    }
+
+    /// Puts it in its queue.
+    pub(super) fn queue(self: &Arc<Sleeper>) {
+        let key = *self.key.lock();
+        with(|q| q.entry(key).or_default().push(self.clone()));
+    }
 }
 
 impl Wake for Sleeper {
@@ -82,11 +100,9 @@ pub fn wait(
         return Err(Errno::EINVAL);
     }
     let key = key(&ctx.mm, address, private)?;
-    let fiber = crate::base::fiber::current().ok_or(Errno::EINVAL)?;
-    let sleeper =
-        Arc::new(Sleeper { fiber, woken: AtomicBool::new(false), bits, key: Mutex::new(Rank::Leaf, key) });
+    let sleeper = Sleeper::new(key, bits, None)?;
     // Queued before the look at the word: a waker that changes the word after it finds the sleeper.
-    with(|q| q.entry(key).or_default().push(sleeper.clone()));
+    sleeper.queue();
     let seen = ctx.memory().u32(address);
     if seen != Ok(value) {
         let woken = unqueue(&sleeper);
@@ -108,8 +124,21 @@ pub fn wait(
     }
 }
 
+/// The first sleeper of a key.
+pub(super) fn first(key: Key) -> Option<Arc<Sleeper>> {
+    with(|q| q.get(&key)?.first().cloned())
+}
+
+/// Who sleeps on a key: nobody, sleepers to be woken, or sleepers that wait for a lock that passes priority on.
+pub(super) fn kinds(key: Key) -> (bool, bool) {
+    with(|q| {
+        let list = q.get(&key).map_or(&[][..], Vec::as_slice);
+        (list.iter().any(|s| s.pi.is_none()), list.iter().any(|s| s.pi.is_some()))
+    })
+}
+
 /// Takes a sleeper out; true if it had been woken.
-fn unqueue(sleeper: &Arc<Sleeper>) -> bool {
+pub(super) fn unqueue(sleeper: &Arc<Sleeper>) -> bool {
     with(|q| {
         let key = *sleeper.key.lock();
         if let Some(list) = q.get_mut(&key) {
@@ -171,26 +200,29 @@ pub fn requeue(from: Key, to: Key, wake_count: u32, move_count: u32) -> (u32, u3
 }
 
 /// FUTEX_WAKE_OP's operation on a word; whether the comparison holds for its old value.
-pub fn operate(memory: &UserMemory, address: u64, encoded: u32) -> Result<bool> {
+pub fn operate(ctx: &mut Ctx, address: u64, encoded: u32) -> Result<bool> {
     let (op, cmp) = (encoded >> 28 & 7, encoded >> 24 & 15);
     let sign = |v: u32| ((v << 20) as i32) >> 20;
     let (mut arg, cmp_arg) = (sign(encoded >> 12 & 0xfff), sign(encoded & 0xfff));
     if encoded >> 31 != 0 {
         arg = 1 << (arg & 31);
     }
-    // Atomic towards other tasks of the guest as far as they are in the kernel; the others race with the host's write of four
-    // aligned bytes, which is one store.
-    let old = memory.u32(address)?;
+    let mut old = ctx.memory().u32(address)?;
     let arg = arg as u32;
-    let new = match op {
-        0 => arg,
-        1 => old.wrapping_add(arg),
-        2 => old | arg,
-        3 => old & !arg,
-        4 => old ^ arg,
-        _ => return Err(Errno::ENOSYS),
-    };
-    memory.put_u32(address, new)?;
+    loop {
+        let new = match op {
+            0 => arg,
+            1 => old.wrapping_add(arg),
+            2 => old | arg,
+            3 => old & !arg,
+            4 => old ^ arg,
+            _ => return Err(Errno::ENOSYS),
+        };
+        match ctx.exchange(address, old, new)? {
+            seen if seen == old => break,
+            seen => old = seen,
+        }
+    }
     let old = old as i32;
     match cmp {
         0 => Ok(old == cmp_arg),
@@ -200,49 +232,5 @@ pub fn operate(memory: &UserMemory, address: u64, encoded: u32) -> Result<bool> 
         4 => Ok(old > cmp_arg),
         5 => Ok(old >= cmp_arg),
         _ => Err(Errno::ENOSYS),
-    }
-}
-
-/// Marks the robust futexes of an ending thread as their owner's death (linux/futex.h).
-pub fn exit_robust_list(ctx: &Ctx) {
-    const LIMIT: usize = 2048;
-    let head = ctx.task.inner.lock().robust_list;
-    if head == 0 || ctx.stub.stub().is_dead() || kernel().table.task(ctx.task.tid).is_none() {
-        return;
-    }
-    let memory = ctx.memory();
-    let Ok(offset) = memory.u64(head + 8) else { return };
-    let pending = memory.u64(head + 16).unwrap_or(0);
-    let mut entry = memory.u64(head).unwrap_or(head);
-    for _ in 0..LIMIT {
-        if entry & !1 == head {
-            break;
-        }
-        let next = memory.u64(entry & !1);
-        if entry != pending {
-            owner_died(ctx, (entry & !1).wrapping_add(offset));
-        }
-        match next {
-            Ok(next) => entry = next,
-            Err(_) => break,
-        }
-    }
-    if pending != 0 {
-        owner_died(ctx, (pending & !1).wrapping_add(offset));
-    }
-}
-
-fn owner_died(ctx: &Ctx, address: u64) {
-    const WAITERS: u32 = 0x8000_0000;
-    const OWNER_DIED: u32 = 0x4000_0000;
-    const TID: u32 = 0x3fff_ffff;
-    let memory = ctx.memory();
-    let Ok(word) = memory.u32(address) else { return };
-    if word & TID != ctx.task.tid as u32 {
-        return;
-    }
-    let _ = memory.put_u32(address, word & WAITERS | OWNER_DIED);
-    if word & WAITERS != 0 {
-        wake_address(&ctx.mm, address, 1);
     }
 }

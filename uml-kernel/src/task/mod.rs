@@ -1,5 +1,7 @@
 //! Tasks: processes, threads, signals, scheduling of them, waiting for them.
 
+pub mod access;
+pub mod cpu_clock;
 pub mod ctx;
 pub mod deliver;
 mod elf;
@@ -7,10 +9,13 @@ pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod futex;
+pub mod futex_pi;
 pub mod oom;
 pub mod pidfd;
 pub mod process;
 pub mod procfs;
+pub mod robust;
+pub mod seccomp;
 pub mod send;
 pub mod sessions;
 pub mod signal;

@@ -34,8 +34,12 @@ pub struct Process {
     pub stopped: AtomicI32,
     /// Limits on resources.
     pub limits: Mutex<[(u64, u64); 16]>,
-    /// CPU times of ended threads, and of waited-for children: user, system; ns.
+    /// CPU times of all its threads, and of waited-for children: user, system; ns.
     pub times: Times,
+    /// What is due on its CPU clocks.
+    pub cpu_due: Mutex<super::cpu_clock::Due>,
+    /// The CPU time of all its threads at which to look whether something is.
+    pub cpu_next: AtomicU64,
     /// When it began.
     pub start: u64,
     /// Its timers.
@@ -90,6 +94,9 @@ impl Process {
             stopped: AtomicI32::new(0),
             limits: Mutex::new(Rank::Leaf, limits),
             times: Times::default(),
+            cpu_due: Mutex::new(Rank::Timer, Default::default()),
+            // Looked at soon: the limit on CPU time may be one of the parent's.
+            cpu_next: AtomicU64::new(0),
             start: crate::base::time::now(),
             timers: Mutex::new(Rank::Signal, super::timers::ProcessTimers::default()),
             exit_signal: AtomicI32::new(exit_signal),
@@ -181,6 +188,8 @@ pub struct Task {
     pub pdeath_signal: AtomicI32,
     /// Timer slack.
     pub timer_slack: AtomicU64,
+    /// Whether its system calls are looked at first (seccomp).
+    pub filtered: AtomicBool,
 }
 
 /// What others may look at under a lock.
@@ -202,11 +211,14 @@ pub struct TaskInner {
     pub robust_list: u64,
     /// Alternate signal stack: address, size, flags.
     pub altstack: (u64, u64, i32),
+    /// Which system calls it may make.
+    pub seccomp: super::seccomp::Seccomp,
 }
 
 impl Task {
     /// A new thread of a process.
     pub fn new(tid: Pid, process: Arc<Process>, blocked: SigSet, inner: TaskInner) -> Arc<Task> {
+        let filtered = inner.seccomp.mode() != 0;
         Arc::new(Task {
             tid,
             process,
@@ -224,6 +236,7 @@ impl Task {
             die: AtomicBool::new(false),
             pdeath_signal: AtomicI32::new(0),
             timer_slack: AtomicU64::new(50_000),
+            filtered: AtomicBool::new(filtered),
         })
     }
 

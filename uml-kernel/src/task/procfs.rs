@@ -279,6 +279,7 @@ impl Source for View {
         let inner = self.inner();
         let nice = self.process.nice.load(Ordering::Relaxed);
         let kernel_thread = self.process.pid == 1;
+        let seccomp = inner.as_ref().map(|i| i.seccomp.clone()).unwrap_or_default();
         Status {
             state,
             ppid,
@@ -294,6 +295,8 @@ impl Source for View {
             exit_signal: self.process.exit_signal.load(Ordering::Relaxed),
             exit_code: zombie.unwrap_or(0),
             umask: inner.as_ref().and_then(|i| i.fs.as_ref()).map(|fs| fs.inner.lock().umask),
+            seccomp: seccomp.mode().into(),
+            seccomp_filters: seccomp.filters().len() as u32,
             fd_slots: 64,
             kernel_thread,
             ..Status::default()
@@ -302,22 +305,11 @@ impl Source for View {
 
     fn usage(&self) -> Usage {
         let get = |a: &std::sync::atomic::AtomicU64| a.load(Ordering::Relaxed);
-        let mut user = 0;
-        let mut system = 0;
-        let tasks = if self.is_process() {
-            (user, system) = (get(&self.process.times.user), get(&self.process.times.system));
-            kernel().table.threads(self.process.pid)
-        } else {
-            self.task.iter().cloned().collect()
-        };
-        for task in tasks {
-            user += get(&task.times.user);
-            system += get(&task.times.system);
-        }
         let t = &self.process.times;
+        let own = self.task.as_ref().filter(|_| !self.is_process()).map_or(t, |task| &task.times);
         Usage {
-            user,
-            system,
+            user: get(&own.user),
+            system: get(&own.system),
             children_user: get(&t.child_user),
             children_system: get(&t.child_system),
             ..Usage::default()
@@ -374,7 +366,7 @@ impl Source for View {
             size,
             peak_size: size,
             resident,
-            peak_resident: resident,
+            peak_resident: mm.peak_resident(),
             anonymous: resident / 2,
             file: resident / 2,
             data: sum(&|v| v.is_private_writable() && v.name != "[stack]"),

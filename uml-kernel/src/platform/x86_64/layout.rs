@@ -115,3 +115,5 @@ pub const TRAP_KICKED: u64 = 5;
 pub const OP_XSAVE: u64 = 0x1000;
 /// Not a host call: copy argument 2 bytes from argument 1 to argument 0, EFAULT if that faults.
 pub const OP_COPY: u64 = 0x1001;
+/// Not a host call: puts argument 2 into the word at argument 0 if that is argument 1; the result is what was there.
+pub const OP_EXCHANGE: u64 = 0x1002;

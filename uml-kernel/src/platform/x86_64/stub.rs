@@ -63,8 +63,8 @@ global_asm!(
     "add rsp, 8",
     "jmp 40f",
     "13:",
-    // A fault of the copy for the guest: it ends there, with EFAULT.
-    "lea rcx, [rip + 60f]",
+    // A fault of the copy for the guest, or of the exchange: it ends there, with EFAULT.
+    "lea rcx, [rip + 63f]",
     "cmp rax, rcx",
     "jb 12f",
     "lea rcx, [rip + 61f]",
@@ -239,8 +239,17 @@ global_asm!(
     "xor eax, eax",
     "jmp 23b",
     "51:",
-    "mov rcx, rdx",
     "lea r12, [rip + 23b]",
+    "cmp rax, {op_exchange}",
+    "je 52f",
+    "mov rcx, rdx",
+    "jmp 60f",
+    // Compares the word at rdi with esi, puts edx there if they are equal; what was there is the result.
+    "52:",
+    "mov eax, esi",
+    "63:",
+    "lock cmpxchg dword ptr [rdi], edx",
+    "jmp r12",
     // Copies rcx bytes from rsi to rdi, goes on at r12 with 0 or -EFAULT.
     "60:",
     "rep movsb",
@@ -386,6 +395,7 @@ global_asm!(
     tramp_stack = const W_TRAMP_STACK,
     op_size = const OP_SIZE,
     op_xsave = const OP_XSAVE,
+    op_exchange = const OP_EXCHANGE,
     trap_signal = const TRAP_SIGNAL,
     trap_syscall = const TRAP_SYSCALL,
     trap_ops_done = const TRAP_OPS_DONE,
