@@ -22,7 +22,7 @@ END
     n=$((n+1))
 done
 { for n in $(seq 0 47); do echo "#include \"f$n.h\""; done; echo '#include <stdio.h>'
-  echo 'int main(void) {'; for n in $(seq 0 47); do echo "printf(\"%d\\n\", f$n($n));"; done; echo 'return 0; }'; } > tests/all.c
+  echo 'int main(void) {'; for n in $(seq 0 47); do echo "printf(\"%d \", f$n($n));"; done; echo 'return 0; }'; } > tests/all.c
 printf '#include "f3.h"\nint main(void) { return f3(0); }\n' > tests/zero.c
 cat > Makefile <<'END'
 OBJS := $(patsubst src/%.c,build/%.o,$(wildcard src/*.c))
