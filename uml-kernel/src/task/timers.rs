@@ -128,7 +128,7 @@ impl Expire for Alarm {
         let Some((due, interval, _)) = &old else { return };
         if *interval > 0 {
             let behind = Clock::of_interval(&process, self.which).now().saturating_sub(*due) / interval;
-            let next = due.saturating_add((behind + 1).saturating_mul(interval));
+            let next = due.saturating_add((behind + 1).saturating_mul(*interval));
             let armed = Alarm::set(&process, self.which, next);
             process.timers.lock().intervals[self.which] = Some((next, *interval, armed));
         }
