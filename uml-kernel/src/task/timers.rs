@@ -174,7 +174,12 @@ impl Expire for PosixDue {
         let due = due.unwrap_or(now);
         if let Some(times) = now.saturating_sub(due).checked_div(interval) {
             missed = times;
-            next = Some(arm(&process, self.id, &clock, due.saturating_add((missed + 1).saturating_mul(interval))));
+            next = Some(arm(
+                &process,
+                self.id,
+                &clock,
+                due.saturating_add((missed + 1).saturating_mul(interval)),
+            ));
         }
         let mut timers = process.timers.lock();
         let Some(t) = timers.posix.get_mut(&self.id) else { return };
