@@ -73,12 +73,10 @@ pub fn run(options: RunOptions) -> Result<i32> {
     kernel.usage.set_limit(options.mem);
     crate::task::procfs::register(options.mem);
     let terminal = super::terminal::take()?;
-    if terminal.is_some() {
-        for major in [4, 5, 136] {
-            crate::fs::dev::register(major, Arc::new(tty::open));
-        }
-        tty::register_sessions(Box::new(crate::task::sessions::Table));
+    for major in [5, 136] {
+        crate::fs::dev::register(major, Arc::new(tty::open));
     }
+    tty::register_sessions(Box::new(crate::task::sessions::Table));
     let ns = super::tree::build(&options)?;
     make_init(options.mem)?;
     let first = first_task(&options, ns, terminal.as_ref().map(super::terminal::Guard::tty))?;
@@ -161,7 +159,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         if let Some(tty) = terminal.filter(|_| rustix::termios::isatty(&host)) {
             // As an open of the terminal by its name would give it, so that ttyname(3) finds it.
             let path = lookup.find(b"/dev/pts/0", true)?;
-            let ops = Arc::new(TtyFile(tty.clone()));
+            let ops = TtyFile::open(tty.clone())?;
             files.add(File::new(ops, path, OpenFlags::RDWR), false)?;
             continue;
         }

@@ -6,9 +6,8 @@ use crate::fs::hostfs::HostFs;
 use crate::fs::overlay::Overlay;
 use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
-use crate::fs::{
-    Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, NewNode, Resolve, kind, makedev,
-};
+use crate::fs::tty::devpts::{DevPts, PtsOptions};
+use crate::fs::{Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve};
 use anyhow::{Context as _, Result};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -30,16 +29,12 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     let dev = TmpFs::new("devtmpfs", 16 << 20, 0o755, 0, 0);
     crate::fs::devtmpfs::populate(&dev.root())?;
-    let pts = dev.root().lookup(b"pts")?;
-    let node = NewNode {
-        mode: kind::CHR | 0o620,
-        rdev: makedev(136, 0),
-        uid: rustix::process::getuid().as_raw(),
-        gid: 5,
-        target: b"",
-    };
-    pts.create(b"0", &node)?;
     put(&ns, "/dev", dev, "devtmpfs", MountFlags::NOSUID)?;
+    let pts = DevPts::new(PtsOptions { gid: Some(5), mode: 0o620, ptmxmode: 0o666, ..PtsOptions::default() });
+    if let Some(console) = crate::fs::tty::console() {
+        pts.put(0, console, rustix::process::getuid().as_raw(), 5);
+    }
+    put(&ns, "/dev/pts", pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC)?;
     let shm = TmpFs::new("tmpfs", options.mem / 2, 0o1777, 0, 0);
     put(&ns, "/dev/shm", shm, "tmpfs", safe)?;
     put(&ns, "/proc", special::make_fs(b"proc", b"")?, "proc", safe | MountFlags::NOEXEC)?;

@@ -75,10 +75,30 @@ pub fn make_fs(kind: &[u8], options: &[u8]) -> Result<Arc<dyn super::FileSystem>
             }
             Ok(super::tmpfs::TmpFs::new(name, size, mode, uid, gid))
         }
+        b"devpts" => Ok(super::tty::devpts::DevPts::new(pts_options(options)?)),
         b"proc" => MAKE_PROC.get().map(|make| make()).ok_or(Errno::ENODEV),
         b"sysfs" => MAKE_SYS.get().map(|make| make()).ok_or(Errno::ENODEV),
         _ => Err(Errno::ENODEV),
     }
+}
+
+/// Options of devpts; EINVAL. Every mount is an instance of its own, so `newinstance` says nothing new.
+fn pts_options(options: &[u8]) -> Result<super::tty::devpts::PtsOptions> {
+    let mut pts = super::tty::devpts::PtsOptions::default();
+    for option in String::from_utf8_lossy(options).split(',').filter(|o| !o.is_empty()) {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let number = || value.parse::<u32>().map_err(|_| Errno::EINVAL);
+        let mode = || u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL);
+        match key {
+            "uid" => pts.uid = Some(number()?),
+            "gid" => pts.gid = Some(number()?),
+            "mode" => pts.mode = mode()? & 0o7777,
+            "ptmxmode" => pts.ptmxmode = mode()? & 0o7777,
+            "newinstance" | "max" => {}
+            _ => return Err(Errno::EINVAL),
+        }
+    }
+    Ok(pts)
 }
 
 /// Makes a file system that tells of the kernel.
@@ -103,6 +123,6 @@ fn parse_size(text: &str) -> Option<u64> {
 
 /// Terminal and foreground group of a session.
 pub fn controlling_terminal(sid: i32) -> Option<(u32, i32)> {
-    let (rdev, foreground) = super::tty::console()?.controls(sid)?;
+    let (rdev, foreground) = super::tty::of_session(sid)?.number_and_foreground();
     Some((rdev as u32, foreground))
 }

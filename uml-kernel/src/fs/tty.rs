@@ -1,17 +1,24 @@
-//! Terminals: a line discipline between the guest's programs and whatever the characters come from and go to.
+//! Terminals: a line discipline between the guest's programs and whatever the characters come from and go to, which is the host's
+//! terminal (the console) or another program of the guest (a pseudo-terminal's master).
 
+mod controlling;
+pub mod devpts;
 mod ioctl;
 mod job;
+mod master;
+mod slave;
 
-use super::{File, FileOps, OpenFlags, Path, PollTable};
-use crate::base::wait::{Ended, Events, How, WaitQueue};
-use crate::base::{Errno, Mutex, Rank, Result, time};
-use crate::mm::UserMemory;
-use line_discipline::{Effects, LineDiscipline, ReadOutcome, ReadTiming, Signal, Termios, WinSize};
-use std::any::Any;
+use super::{File, OpenFlags, Path};
+use crate::base::wait::WaitQueue;
+use crate::base::{Errno, Mutex, Rank, Result};
+use line_discipline::{Effects, LineDiscipline, Signal, Termios, WinSize};
+use master::Master;
 use std::sync::{Arc, OnceLock};
 
+pub use controlling::{leader_exits, of_session};
 pub use job::{Sessions, Who, register_sessions};
+pub use master::{MasterFile, TIOCGPTPEER};
+pub use slave::TtyFile;
 
 /// Where characters go: the host's terminal.
 pub type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
@@ -21,8 +28,12 @@ pub struct Tty {
     /// Device number.
     rdev: u64,
     state: Mutex<State>,
+    /// The programs on the terminal.
     queue: WaitQueue,
-    sink: Sink,
+    /// The programs on the other side of a pseudo-terminal.
+    outside: WaitQueue,
+    /// The host's terminal, for the console.
+    sink: Option<Sink>,
 }
 
 #[derive(Debug)]
@@ -33,6 +44,8 @@ struct State {
     session: i32,
     foreground: i32,
     hung_up: bool,
+    /// The other side of a pseudo-terminal.
+    master: Option<Master>,
 }
 
 impl std::fmt::Debug for Tty {
@@ -45,14 +58,7 @@ static CONSOLE: OnceLock<Arc<Tty>> = OnceLock::new();
 
 /// Makes the guest's console. Its number is that of the first pty, as programs expect it of a terminal they run on.
 pub fn make_console(rdev: u64, size: WinSize, sink: Sink) -> Arc<Tty> {
-    let state = State {
-        discipline: LineDiscipline::new(Termios::default()),
-        size,
-        session: 0,
-        foreground: 0,
-        hung_up: false,
-    };
-    let tty = Arc::new(Tty { rdev, state: Mutex::new(Rank::Tty, state), queue: WaitQueue::new(), sink });
+    let tty = Tty::new(rdev, size, Some(sink), None);
     let _ = CONSOLE.set(tty.clone());
     tty
 }
@@ -62,43 +68,51 @@ pub fn console() -> Option<Arc<Tty>> {
     CONSOLE.get().cloned()
 }
 
-/// Opens a terminal by its number: `/dev/tty`, `/dev/console`, `/dev/pts/0`.
+/// What open(2) of a terminal leaves of the flags.
+fn kept(flags: OpenFlags) -> OpenFlags {
+    flags - (OpenFlags::NOCTTY | OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC)
+}
+
+/// Opens a terminal by its number: `/dev/tty`, `/dev/console`, `/dev/ptmx`, `/dev/pts/0`.
 pub fn open(rdev: u64, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
-    let tty = console().ok_or(Errno::ENXIO)?;
-    if (super::major(rdev), super::minor(rdev)) == (5, 0) {
-        let session = job::who().map_or(0, |w| w.sid);
-        if session == 0 || tty.state.lock().session != session {
-            return Err(Errno::ENXIO);
+    let tty = match (super::major(rdev), super::minor(rdev)) {
+        (5, 0) => {
+            let session = job::who().map_or(0, |w| w.sid);
+            let tty = of_session(session).ok_or(Errno::ENXIO)?;
+            return Ok(File::new(TtyFile::open(tty)?, path, kept(flags)));
         }
-    } else if (super::major(rdev), super::minor(rdev)) == (5, 2) {
-        return Err(Errno::ENXIO);
-    } else if !flags.contains(OpenFlags::NOCTTY) {
+        (5, 1) => console().ok_or(Errno::ENXIO)?,
+        (5, 2) => return master::open(path, flags),
+        (136..=143, _) => devpts::tty_of(&path).ok_or(Errno::EIO)?,
+        _ => return Err(Errno::ENXIO),
+    };
+    let ops = TtyFile::open(tty.clone())?;
+    if !flags.contains(OpenFlags::NOCTTY) && flags.reads() {
         tty.adopt_session();
     }
-    let kept = flags - (OpenFlags::NOCTTY | OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC);
-    Ok(File::new(Arc::new(TtyFile(tty)), path, kept))
+    Ok(File::new(ops, path, kept(flags)))
 }
 
 impl Tty {
-    /// Gives it to a session.
-    pub fn set_session(&self, session: i32, foreground: i32) {
-        let mut state = self.state.lock();
-        (state.session, state.foreground) = (session, foreground);
+    fn new(rdev: u64, size: WinSize, sink: Option<Sink>, master: Option<Master>) -> Arc<Tty> {
+        // Nothing is hung up by modem lines, as drivers/tty/pty.c begins.
+        let fresh = Termios::default();
+        let termios = Termios { cflag: fresh.cflag & !line_discipline::flags::HUPCL, ..fresh };
+        let state = State {
+            discipline: LineDiscipline::new(termios),
+            size,
+            session: 0,
+            foreground: 0,
+            hung_up: false,
+            master,
+        };
+        let state = Mutex::new(Rank::Tty, state);
+        Arc::new(Tty { rdev, state, queue: WaitQueue::new(), outside: WaitQueue::new(), sink })
     }
 
-    /// Session leaders without a terminal get the one they open.
-    fn adopt_session(&self) {
-        let Some(who) = job::who().filter(|w| w.is_leader) else { return };
-        let mut state = self.state.lock();
-        if state.session == 0 {
-            (state.session, state.foreground) = (who.sid, who.pgid);
-        }
-    }
-
-    /// Device number and foreground group, if it is the terminal of a session.
-    pub fn controls(&self, session: i32) -> Option<(u64, i32)> {
-        let state = self.state.lock();
-        (session != 0 && state.session == session).then_some((self.rdev, state.foreground))
+    /// Device number.
+    pub fn rdev(&self) -> u64 {
+        self.rdev
     }
 
     /// Characters from outside; how many were taken.
@@ -109,7 +123,7 @@ impl Tty {
         taken
     }
 
-    /// The window has another size.
+    /// The window has another size: the programs on it are told, and those on the master.
     pub fn resize(&self, size: WinSize) {
         let foreground = {
             let mut state = self.state.lock();
@@ -122,24 +136,40 @@ impl Tty {
         job::signal(foreground, libc::SIGWINCH);
     }
 
-    /// The outside is gone: readers see the end, writers an error, the session a hangup.
+    /// The outside is gone: readers see the end, writers an error, the session's leader a hangup.
     pub fn hang_up(&self) {
-        let session = {
-            let mut state = self.state.lock();
-            state.hung_up = true;
-            (state.session, state.foreground)
-        };
+        self.state.lock().hung_up = true;
         self.queue.wake_all();
-        job::signal(session.0, libc::SIGHUP);
-        job::signal(session.1, libc::SIGHUP);
-        job::signal(session.1, libc::SIGCONT);
+        controlling::lose(self);
     }
 
-    fn carry_out(&self, effects: Effects) {
-        if !effects.output.is_empty() {
-            (self.sink)(&effects.output);
+    /// Sends characters to the outside.
+    fn put_out(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
-        let foreground = self.state.lock().foreground;
+        match &self.sink {
+            Some(sink) => sink(bytes),
+            None => {
+                if let Some(master) = &mut self.state.lock().master {
+                    master.put(bytes);
+                }
+                self.outside.wake_all();
+            }
+        }
+    }
+
+    /// Does what the discipline wants done.
+    fn carry_out(&self, effects: Effects) {
+        let (foreground, told) = {
+            let mut state = self.state.lock();
+            let told = state.master.as_mut().is_some_and(|m| m.note(&effects));
+            (state.foreground, told)
+        };
+        self.put_out(&effects.output);
+        if told {
+            self.outside.wake_all();
+        }
         for signal in effects.signals {
             let signo = match signal {
                 Signal::Interrupt => libc::SIGINT,
@@ -151,115 +181,5 @@ impl Tty {
         if effects.readable || effects.writable {
             self.queue.wake_all();
         }
-    }
-
-    /// One read: what the discipline gives, by the rules of VMIN and VTIME.
-    fn read(&self, file: &File, into: &mut [u8]) -> Result<usize> {
-        self.check_background(libc::SIGTTIN)?;
-        let timing = self.state.lock().discipline.read_timing();
-        let tenths = |t: u64| time::now() + t * 100_000_000;
-        let (min, deadline) = match timing {
-            ReadTiming::Line => (1, None),
-            ReadTiming::Bytes { min } => (usize::from(min).min(into.len()), None),
-            ReadTiming::BytesOrGap { min, .. } => (usize::from(min).min(into.len()), None),
-            ReadTiming::Within { time } => (1, Some(tenths(time.into()))),
-        };
-        let mut done = 0;
-        let how = How { uninterruptible: false, deadline };
-        let result = self.queue.wait(how, || {
-            let mut state = self.state.lock();
-            match state.discipline.read(&mut into[done..]) {
-                ReadOutcome::Data(n) => done += n,
-                ReadOutcome::EndOfFile => return Some(Ok(done)),
-                ReadOutcome::WouldBlock if state.hung_up => return Some(Ok(done)),
-                ReadOutcome::WouldBlock => {}
-            }
-            if done >= min && (done > 0 || min == 0) {
-                return Some(Ok(done));
-            }
-            file.nonblocking().then_some(if done > 0 { Ok(done) } else { Err(Errno::EAGAIN) })
-        });
-        match result {
-            Ok(result) => result,
-            Err(Ended::TimedOut) => Ok(done),
-            Err(Ended::Interrupted) if done > 0 => Ok(done),
-            Err(ended) => Err(ended.into()),
-        }
-    }
-
-    fn write(&self, file: &File, from: &[u8]) -> Result<usize> {
-        const TOSTOP: u32 = 0o400;
-        if self.state.lock().discipline.termios().lflag & TOSTOP != 0 {
-            self.check_background(libc::SIGTTOU)?;
-        }
-        let mut done = 0;
-        while done < from.len() {
-            let piece = &from[done..(done + 2048).min(from.len())];
-            let mut out = Vec::new();
-            let attempt = || {
-                let mut state = self.state.lock();
-                if state.hung_up {
-                    return Some(Err(Errno::EIO));
-                }
-                match state.discipline.write(piece, &mut out) {
-                    0 => file.nonblocking().then_some(Err(Errno::EAGAIN)),
-                    n => Some(Ok(n)),
-                }
-            };
-            match self.queue.wait(How::default(), attempt) {
-                Ok(Ok(n)) => {
-                    (self.sink)(&out);
-                    done += n;
-                }
-                Ok(Err(_)) | Err(_) if done > 0 => break,
-                Ok(Err(e)) => return Err(e),
-                Err(ended) => return Err(ended.into()),
-            }
-        }
-        Ok(done)
-    }
-}
-
-/// An open terminal.
-#[derive(Debug)]
-pub struct TtyFile(pub Arc<Tty>);
-
-impl FileOps for TtyFile {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn seekable(&self) -> bool {
-        false
-    }
-
-    fn read(&self, file: &File, into: &mut [u8], _at: u64) -> Result<usize> {
-        if into.is_empty() { Ok(0) } else { self.0.read(file, into) }
-    }
-
-    fn write(&self, file: &File, from: &[u8], _at: u64) -> Result<usize> {
-        self.0.write(file, from)
-    }
-
-    fn poll(&self, _file: &File, table: Option<&mut dyn PollTable>) -> Events {
-        if let Some(table) = table {
-            table.add(&self.0.queue);
-        }
-        let state = self.0.state.lock();
-        let mut ready = Events::empty();
-        if state.discipline.readable() {
-            ready |= Events::READ;
-        }
-        if !state.discipline.output_stopped() {
-            ready |= Events::WRITE;
-        }
-        if state.hung_up {
-            ready |= Events::READ | Events::HUP | Events::ERR;
-        }
-        ready
-    }
-
-    fn ioctl(&self, _file: &File, command: u32, arg: u64, memory: &UserMemory) -> Result<u64> {
-        ioctl::ioctl(&self.0, command, arg, memory)
     }
 }

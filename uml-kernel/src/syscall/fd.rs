@@ -3,6 +3,7 @@
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::fs::locks::{self, Lock, Owner, Space};
+use crate::fs::tty::{MasterFile, TIOCGPTPEER};
 use crate::fs::{File, OpenFlags};
 use crate::mm::{Packer, Unpacker};
 use crate::task::Ctx;
@@ -222,6 +223,12 @@ fn ioctl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
             let flags = file.flags();
             file.set_flags(if on { flags | flag } else { flags - flag });
             Ok(0)
+        }
+        TIOCGPTPEER if file.ops_as::<MasterFile>().is_some() => {
+            let flags = OpenFlags::from_bits_truncate(arg as u32);
+            let master = file.ops_as::<MasterFile>().ok_or(Errno::ENOTTY)?;
+            let peer = master.open_peer(flags - OpenFlags::CLOEXEC)?;
+            ctx.files.add(peer, flags.contains(OpenFlags::CLOEXEC)).map(|fd| fd as u64)
         }
         c => match file.ops().ioctl(&file, c, arg, &ctx.memory()) {
             Err(Errno::ENOTTY) if c == FIONREAD && file.attr()?.kind() == crate::fs::kind::REG => {

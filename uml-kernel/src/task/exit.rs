@@ -73,6 +73,7 @@ impl Ctx {
 fn end_process(process: &Arc<Process>, status: i32) {
     process.timers.lock().clear();
     let kernel = kernel();
+    crate::fs::tty::leader_exits(process.pid);
     let mut signals: Vec<(Arc<Process>, SigInfo)> = Vec::new();
     let mut hangups = Vec::new();
     let mut wake = Vec::new();

@@ -3,6 +3,7 @@
 use super::signal::{SigInfo, bit};
 use super::{kernel, send};
 use crate::fs::tty::{Sessions, Who};
+use crate::fs::{Cap, Path};
 
 /// The task layer's answers.
 #[derive(Debug)]
@@ -13,11 +14,36 @@ impl Sessions for Table {
         let task = super::current()?;
         let pid = task.process.pid;
         let (pgid, sid) = kernel().table.group_and_session(pid)?;
-        Some(Who { pid, pgid, sid, is_leader: pid == sid })
+        let is_admin = task.inner.lock().creds.has(Cap::SysAdmin);
+        Some(Who { pid, pgid, sid, is_leader: pid == sid, is_admin })
     }
 
     fn signal(&self, pgid: i32, signo: i32) {
         let _ = send::to_group(pgid, SigInfo::kernel(signo));
+    }
+
+    fn signal_process(&self, pid: i32, signo: i32) {
+        if let Some(process) = kernel().table.process(pid) {
+            send::to_process(&process, SigInfo::kernel(signo));
+        }
+    }
+
+    fn user(&self) -> (u32, u32) {
+        super::current().map_or((0, 0), |task| {
+            let inner = task.inner.lock();
+            (inner.creds.fsuid, inner.creds.fsgid)
+        })
+    }
+
+    fn cross(&self, place: Path) -> Path {
+        let fs = super::current().and_then(|task| task.inner.lock().fs.clone());
+        match fs {
+            Some(fs) => {
+                let ns = fs.inner.lock().ns.clone();
+                ns.cross(place)
+            }
+            None => place,
+        }
     }
 
     fn is_deaf(&self, signo: i32) -> bool {
@@ -29,7 +55,7 @@ impl Sessions for Table {
         kernel().table.lock().is_orphaned(pgid)
     }
 
-    fn is_group_of(&self, pgid: i32, sid: i32) -> bool {
-        kernel().table.lock().processes.values().any(|e| e.pgid == pgid && e.sid == sid)
+    fn session_of_group(&self, pgid: i32) -> Option<i32> {
+        kernel().table.lock().processes.values().find(|e| e.pgid == pgid).map(|e| e.sid)
     }
 }

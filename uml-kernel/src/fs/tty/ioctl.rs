@@ -1,9 +1,11 @@
 //! ioctl_tty(2).
 
+use super::master::Master;
 use super::{Tty, job};
 use crate::base::{Errno, Result};
 use crate::mm::UserMemory;
 use line_discipline::{Effects, FlowAction, TERMIO_LEN, TERMIOS_LEN, TERMIOS2_LEN, Termios, WinSize};
+use std::sync::Arc;
 
 // asm-generic/ioctls.h
 const TCGETS: u32 = 0x5401;
@@ -28,8 +30,34 @@ const TCGETS2: u32 = 0x802c_542a;
 const TCSETS2: u32 = 0x402c_542b;
 const TCSETSF2: u32 = 0x402c_542d;
 
-/// Carries one out.
-pub(super) fn ioctl(tty: &Tty, command: u32, arg: u64, memory: &UserMemory) -> Result<u64> {
+/// Carries one out that a program on the terminal asks for.
+pub(super) fn ioctl(tty: &Arc<Tty>, command: u32, arg: u64, memory: &UserMemory) -> Result<u64> {
+    if tty.state.lock().hung_up {
+        return Err(if command == TIOCSPGRP { Errno::ENOTTY } else { Errno::EIO });
+    }
+    carry_out(tty, false, command, arg, memory)
+}
+
+/// Carries one out that comes from the master: settings and sizes are its terminal's, and whose it is may be asked by anybody.
+pub(super) fn ioctl_of_master(tty: &Arc<Tty>, command: u32, arg: u64, memory: &UserMemory) -> Result<u64> {
+    match command {
+        TIOCGPGRP | TIOCGSID => {
+            let (session, foreground) = {
+                let state = tty.state.lock();
+                (state.session, state.foreground)
+            };
+            if command == TIOCGSID && session == 0 {
+                return Err(Errno::ENOTTY);
+            }
+            memory.put_u32(arg, if command == TIOCGSID { session } else { foreground } as u32)?;
+            Ok(0)
+        }
+        TIOCNOTTY => Err(Errno::ENOTTY),
+        _ => carry_out(tty, true, command, arg, memory),
+    }
+}
+
+fn carry_out(tty: &Arc<Tty>, master: bool, command: u32, arg: u64, memory: &UserMemory) -> Result<u64> {
     match command {
         TCGETS => {
             let bytes = tty.state.lock().discipline.termios().to_termios();
@@ -46,17 +74,17 @@ pub(super) fn ioctl(tty: &Tty, command: u32, arg: u64, memory: &UserMemory) -> R
         0x5402..=TCSETSF => {
             let mut bytes = [0; TERMIOS_LEN];
             memory.read(arg, &mut bytes)?;
-            change(tty, command == TCSETSF, |t| t.with_termios(&bytes))?;
+            change(tty, master, command == TCSETSF, |t| t.with_termios(&bytes))?;
         }
         TCSETS2..=TCSETSF2 => {
             let mut bytes = [0; TERMIOS2_LEN];
             memory.read(arg, &mut bytes)?;
-            change(tty, command == TCSETSF2, |t| t.with_termios2(&bytes))?;
+            change(tty, master, command == TCSETSF2, |t| t.with_termios2(&bytes))?;
         }
         0x5406..=TCSETAF => {
             let mut bytes = [0; TERMIO_LEN];
             memory.read(arg, &mut bytes)?;
-            change(tty, command == TCSETAF, |t| t.with_termio(&bytes))?;
+            change(tty, master, command == TCSETAF, |t| t.with_termio(&bytes))?;
         }
         TIOCGWINSZ => {
             let bytes = tty.state.lock().size.to_bytes();
@@ -68,57 +96,45 @@ pub(super) fn ioctl(tty: &Tty, command: u32, arg: u64, memory: &UserMemory) -> R
             tty.resize(WinSize::from_bytes(&bytes));
         }
         TIOCGPGRP => {
-            let group = own(tty)?.1;
+            let group = tty.own()?.1;
             memory.put_u32(arg, group as u32)?;
         }
         TIOCGSID => {
-            let session = own(tty)?.0;
+            let session = tty.own()?.0;
             memory.put_u32(arg, session as u32)?;
         }
         TIOCSPGRP => {
-            let (session, _) = own(tty)?;
+            let (session, _) = tty.own()?;
             tty.check_background(libc::SIGTTOU)?;
             let group = memory.u32(arg)? as i32;
             if group < 0 {
                 return Err(Errno::EINVAL);
             }
-            if !job::is_group_of(group, session) {
+            if job::session_of_group(group).ok_or(Errno::ESRCH)? != session {
                 return Err(Errno::EPERM);
             }
             tty.state.lock().foreground = group;
         }
-        TIOCSCTTY => {
-            let who = job::who().ok_or(Errno::EIO)?;
-            let mut state = tty.state.lock();
-            if state.session == who.sid {
-                return Ok(0);
-            }
-            if !who.is_leader || state.session != 0 {
-                return Err(Errno::EPERM);
-            }
-            (state.session, state.foreground) = (who.sid, who.pgid);
-        }
-        TIOCNOTTY => {
-            own(tty)?;
-            let leader = job::who().is_some_and(|w| w.is_leader);
-            if leader {
-                let foreground = {
-                    let mut state = tty.state.lock();
-                    state.session = 0;
-                    std::mem::take(&mut state.foreground)
-                };
-                job::signal(foreground, libc::SIGHUP);
-                job::signal(foreground, libc::SIGCONT);
-            }
-        }
+        TIOCSCTTY => tty.take(arg == 1)?,
+        TIOCNOTTY => tty.give_up()?,
         TCFLSH => {
             let mut effects = Effects::default();
-            match arg {
-                0 | 2 => tty.state.lock().discipline.flush_input(&mut effects),
-                1 => {}
-                _ => return Err(Errno::EINVAL),
+            if arg > 2 {
+                return Err(Errno::EINVAL);
+            }
+            {
+                let mut state = tty.state.lock();
+                let state = &mut *state;
+                if arg != 1 {
+                    state.discipline.flush_input(&mut effects);
+                    state.master.iter_mut().for_each(Master::flush_pending);
+                }
+                if arg != 0 {
+                    state.master.iter_mut().for_each(Master::flush_output);
+                }
             }
             tty.carry_out(effects);
+            tty.outside.wake_all();
         }
         TCXONC => {
             let action = FlowAction::from_raw(arg).ok_or(Errno::EINVAL)?;
@@ -138,24 +154,22 @@ pub(super) fn ioctl(tty: &Tty, command: u32, arg: u64, memory: &UserMemory) -> R
     Ok(0)
 }
 
-/// Session and foreground group, if this is the caller's controlling terminal; ENOTTY.
-fn own(tty: &Tty) -> Result<(i32, i32)> {
-    let state = tty.state.lock();
-    match job::who() {
-        Some(who) if state.session != 0 && who.sid == state.session => Ok((state.session, state.foreground)),
-        _ => Err(Errno::ENOTTY),
+fn change(tty: &Tty, master: bool, flush: bool, new: impl FnOnce(&Termios) -> Termios) -> Result<()> {
+    if !master {
+        tty.check_background(libc::SIGTTOU)?;
     }
-}
-
-fn change(tty: &Tty, flush: bool, new: impl FnOnce(&Termios) -> Termios) -> Result<()> {
-    tty.check_background(libc::SIGTTOU)?;
     let mut effects = Effects::default();
     {
         let mut state = tty.state.lock();
+        let state = &mut *state;
         if flush {
             state.discipline.flush_input(&mut effects);
+            state.master.iter_mut().for_each(Master::flush_pending);
         }
-        let termios = new(state.discipline.termios());
+        let mut termios = new(state.discipline.termios());
+        if state.master.is_some() {
+            termios = termios.as_pty_accepts();
+        }
         state.discipline.set_termios(termios, &mut effects);
     }
     tty.carry_out(effects);

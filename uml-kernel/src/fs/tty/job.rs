@@ -2,6 +2,7 @@
 
 use super::Tty;
 use crate::base::{Errno, Result};
+use crate::fs::Path;
 use std::sync::OnceLock;
 
 /// The task that asks.
@@ -15,6 +16,8 @@ pub struct Who {
     pub sid: i32,
     /// Whether it leads the session.
     pub is_leader: bool,
+    /// Whether it has CAP_SYS_ADMIN.
+    pub is_admin: bool,
 }
 
 /// Sessions and groups: the task layer answers.
@@ -23,12 +26,18 @@ pub trait Sessions: Send + Sync {
     fn current(&self) -> Option<Who>;
     /// Sends a signal to a group.
     fn signal(&self, pgid: i32, signo: i32);
+    /// Sends a signal to a process.
+    fn signal_process(&self, pid: i32, signo: i32);
+    /// User and group of the task that runs, for files it makes.
+    fn user(&self) -> (u32, u32);
+    /// What is mounted at a place, as the task that runs sees it.
+    fn cross(&self, place: Path) -> Path;
     /// Whether the task that runs blocks or ignores a signal.
     fn is_deaf(&self, signo: i32) -> bool;
     /// Whether a group is orphaned.
     fn is_orphaned(&self, pgid: i32) -> bool;
-    /// Whether a group is of a session.
-    fn is_group_of(&self, pgid: i32, sid: i32) -> bool;
+    /// The session of a group; `None` if there is no such group.
+    fn session_of_group(&self, pgid: i32) -> Option<i32>;
 }
 
 static SESSIONS: OnceLock<Box<dyn Sessions>> = OnceLock::new();
@@ -48,8 +57,25 @@ pub(super) fn signal(pgid: i32, signo: i32) {
     }
 }
 
-pub(super) fn is_group_of(pgid: i32, sid: i32) -> bool {
-    SESSIONS.get().is_some_and(|s| s.is_group_of(pgid, sid))
+pub(super) fn signal_process(pid: i32, signo: i32) {
+    if let Some(sessions) = SESSIONS.get().filter(|_| pid > 0) {
+        sessions.signal_process(pid, signo);
+    }
+}
+
+pub(super) fn cross(place: Path) -> Path {
+    match SESSIONS.get() {
+        Some(sessions) => sessions.cross(place),
+        None => place,
+    }
+}
+
+pub(super) fn user() -> (u32, u32) {
+    SESSIONS.get().map_or((0, 0), |s| s.user())
+}
+
+pub(super) fn session_of_group(pgid: i32) -> Option<i32> {
+    SESSIONS.get()?.session_of_group(pgid)
 }
 
 impl Tty {
@@ -63,7 +89,7 @@ impl Tty {
             let state = self.state.lock();
             (state.session, state.foreground)
         };
-        if session != who.sid || foreground == who.pgid {
+        if session != who.sid || foreground == 0 || foreground == who.pgid {
             return Ok(());
         }
         if sessions.is_deaf(signo) {
