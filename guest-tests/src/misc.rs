@@ -130,6 +130,182 @@ fn scheduling() {
     );
 }
 
+fn policies() {
+    let set = |p: i32, prio: i32| sys!(SYS_sched_setscheduler, 0, p, &prio);
+    let param = |prio: i32| sys!(SYS_sched_setparam, 0, &prio);
+    let now = || {
+        let mut a = [0u32; 14];
+        let r = sys!(SYS_sched_getattr, 0, &mut a, 56, 0);
+        let runtime = if a[1] == 6 { a[6] } else { 0 };
+        format!(
+            "{r} size={} policy={} flags={} nice={} priority={} {runtime}",
+            a[0], a[1], a[2], a[4] as i32, a[5]
+        )
+    };
+    say!(
+        "as root {}",
+        fate(|| {
+            say!(
+                "fifo 0={} 100={} batch 1={} negative={} 4={}",
+                set(1, 0),
+                set(1, 100),
+                set(3, 1),
+                set(-1, 0),
+                set(4, 0)
+            );
+            say!(
+                "deadline={} null={} missing={}",
+                set(6, 0),
+                sys!(SYS_sched_setscheduler, 0, 0, 0),
+                sys!(SYS_sched_setscheduler, 999_999, 0, &0i32)
+            );
+            say!("param 1={} 0={} null={}", param(1), param(0), sys!(SYS_sched_setparam, 0, 0));
+            sys!(SYS_setpriority, 0, 0, 7);
+            say!("{}", now());
+            say!(
+                "batch with reset={} {} {}",
+                set(3 | 0x4000_0000, 0),
+                sys!(SYS_sched_getscheduler, 0),
+                now()
+            );
+            say!(
+                "child: {}",
+                fate(|| {
+                    say!("{}", now());
+                    0
+                })
+            );
+            let attr = |size: u32, policy: u32, flags: u32, nice: i32, prio: u32| {
+                let mut a = [0u32; 16];
+                (a[0], a[1], a[2], a[4], a[5]) = (size, policy, flags, nice as u32, prio);
+                let r = sys!(SYS_sched_setattr, 0, &mut a, 0);
+                format!("{r} size={}", a[0])
+            };
+            say!(
+                "attr: {} | {} | {} | {}",
+                attr(48, 0, 0, 30, 0),
+                attr(0, 0, 0, -3, 0),
+                attr(40, 0, 0, 0, 0),
+                attr(5000, 0, 0, 0, 0)
+            );
+            say!(
+                "{} | {} | {} | {}",
+                attr(64, 0, 0, 0, 0),
+                attr(48, 0, 0x100, 0, 0),
+                attr(48, 0, 0, 0, 5),
+                attr(48, 77, 0, 0, 0)
+            );
+            say!("{}", now());
+            say!("keep policy: {} {}", attr(48, 3, 8, 5, 0), now());
+            say!(
+                "flags={} null={} missing={}",
+                sys!(SYS_sched_setattr, 0, &[48u32; 14], 1),
+                sys!(SYS_sched_setattr, 0, 0, 0),
+                sys!(SYS_sched_setattr, 999_999, &[48u32; 14], 0)
+            );
+            0
+        })
+    );
+    say!(
+        "as nobody {}",
+        fate(|| {
+            crate::run::drop_root();
+            sys!(SYS_setrlimit, libc::RLIMIT_NICE, &[0u64, 0]);
+            sys!(SYS_setrlimit, libc::RLIMIT_RTPRIO, &[0u64, 0]);
+            say!(
+                "fifo={} of another={} {}",
+                set(1, 1),
+                sys!(SYS_sched_setscheduler, 1, 0, &0i32),
+                sys!(SYS_setpriority, 0, 1, 5)
+            );
+            say!(
+                "nice 5={} 0={} get={}",
+                sys!(SYS_setpriority, 0, 0, 5),
+                sys!(SYS_setpriority, 0, 0, 0),
+                sys!(SYS_getpriority, 0, 0)
+            );
+            say!("idle={} back={} {}", set(5, 0), set(0, 0), now());
+            say!("deadline={}", {
+                let mut a = [0u64; 6];
+                (a[0], a[3], a[4], a[5]) = (48 | 6 << 32, 10_000_000, 30_000_000, 30_000_000);
+                sys!(SYS_sched_setattr, 0, &a, 0)
+            });
+            0
+        })
+    );
+}
+
+fn nice_values() {
+    let get = |which: i32, who: i32| sys!(SYS_getpriority, which, who);
+    say!(
+        "bad which={} {} missing={} {} {}",
+        get(3, 0),
+        get(-1, 0),
+        get(0, 999_999),
+        get(1, 999_999),
+        get(2, 999_999)
+    );
+    say!(
+        "set={} too much={} is {}",
+        sys!(SYS_setpriority, 0, 0, 3),
+        sys!(SYS_setpriority, 0, 0, 99),
+        get(0, 0)
+    );
+    sys!(SYS_setpriority, 0, 0, 5);
+    let p = spawn(|| {
+        crate::run::sleep_ms(2000);
+        0
+    });
+    say!("child has it={} alone={} child still {}", get(0, p), sys!(SYS_setpriority, 0, 0, 6), get(0, p));
+    say!(
+        "group's best={} set group={} child now {} own {}",
+        get(1, 0),
+        sys!(SYS_setpriority, 1, 0, 9),
+        get(0, p),
+        get(0, 0)
+    );
+    crate::run::kill(p, libc::SIGKILL);
+    wait(p);
+    // Each thread has its own.
+    let t = std::thread::spawn(move || {
+        let inherited = get(0, 0);
+        sys!(SYS_setpriority, 0, 0, 15);
+        (inherited, get(0, 0))
+    });
+    let (a, b) = t.join().unwrap();
+    say!("thread inherits={a} has its own={b} the first thread {}", get(0, 0));
+    let stat = String::from_utf8_lossy(&crate::run::cat(c"/proc/self/stat")).into_owned();
+    let fields: Vec<&str> = stat.rsplit_once(") ").map(|(_, f)| f.split(' ').collect()).unwrap_or_default();
+    say!("priority={} nice={}", fields[15], fields[16]);
+}
+
+fn affinity() {
+    let mut m = [0u64; 128];
+    let size = sys!(SYS_sched_getaffinity, 0, 1024, &mut m).0 as usize;
+    let first = m[0] & m[0].wrapping_neg();
+    say!(
+        "one={} child={}",
+        sys!(SYS_sched_setaffinity, 0, 8, &first),
+        fate(|| {
+            let mut m = [0u64; 128];
+            sys!(SYS_sched_getaffinity, 0, 1024, &mut m);
+            i32::from(m[..size / 8].iter().map(|w| w.count_ones()).sum::<u32>() == 1 && m[0] == first)
+        })
+    );
+    let text = String::from_utf8_lossy(&crate::run::cat(c"/proc/self/status")).into_owned();
+    let line = text.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:\t"));
+    say!("in status={}", line == Some(&first.trailing_zeros().to_string()));
+    say!(
+        "missing={} null={} of another={}",
+        sys!(SYS_sched_setaffinity, 999_999, 8, &first),
+        sys!(SYS_sched_setaffinity, 0, 8, 0),
+        fate(|| {
+            crate::run::drop_root();
+            (-sys!(SYS_sched_setaffinity, 1, 8, &first).0) as i32
+        })
+    );
+}
+
 fn io_priority() {
     say!(
         "get={} bad which={} missing={} group={}",
@@ -143,6 +319,39 @@ fn io_priority() {
         sys!(SYS_ioprio_set, 1, 0, 2 << 13 | 4),
         sys!(SYS_ioprio_get, 1, 0),
         sys!(SYS_ioprio_set, 1, 0, 7 << 13)
+    );
+    let set = |v: i32| sys!(SYS_ioprio_set, 1, 0, v);
+    let get = || sys!(SYS_ioprio_get, 1, 0);
+    say!(
+        "idle={} {} none={} {} none with level={} class 5={}",
+        set(3 << 13),
+        get(),
+        set(0),
+        get(),
+        set(1),
+        set(5 << 13)
+    );
+    say!("hint={} {} level 9 {} {}", set(2 << 13 | 1 << 3 | 2), get(), set(2 << 13 | 9), get());
+    say!(
+        "bad which={} missing={} missing group={}",
+        sys!(SYS_ioprio_set, 0, 0, 0),
+        sys!(SYS_ioprio_set, 1, 999_999, 0),
+        sys!(SYS_ioprio_set, 2, 999_999, 0)
+    );
+    say!("real time={} {}", set(1 << 13 | 3), get());
+    say!(
+        "as nobody: {}",
+        fate(|| {
+            crate::run::drop_root();
+            say!(
+                "inherited={} real time={} best effort={} of another={}",
+                get(),
+                set(1 << 13),
+                set(2 << 13 | 7),
+                sys!(SYS_ioprio_set, 1, 1, 2 << 13)
+            );
+            0
+        })
     );
 }
 
@@ -633,6 +842,9 @@ pub(crate) const CASES: &[Case] = &[
     ("system", system),
     ("random", random),
     ("scheduling", scheduling),
+    ("policies", policies),
+    ("nice_values", nice_values),
+    ("affinity", affinity),
     ("io_priority", io_priority),
     ("membarrier_rseq", membarrier_rseq),
     ("unknown", unknown),

@@ -120,6 +120,7 @@ fn make_init(mem: u64) -> Result<()> {
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        policy: Default::default(),
         seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
@@ -183,6 +184,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        policy: Default::default(),
         seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);

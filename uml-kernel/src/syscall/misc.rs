@@ -91,8 +91,6 @@ pub(super) const TABLE: &[Entry] = &[
         Err(Errno::ENOSYS)
     }),
     partial(libc::SYS_syslog, "syslog", "reading and sizes only", syslog),
-    partial(libc::SYS_ioprio_get, "ioprio_get", "one class", |_, _| Ok(0)),
-    partial(libc::SYS_ioprio_set, "ioprio_set", "no effect", |_, _| Ok(0)),
     partial(libc::SYS_get_mempolicy, "get_mempolicy", "one node", |ctx, [mode, mask, max, ..]| {
         if mode != 0 {
             ctx.put(mode, &0u32.to_le_bytes())?;

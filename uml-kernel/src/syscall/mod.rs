@@ -12,6 +12,7 @@ mod open;
 mod path;
 mod peer;
 mod poll;
+mod priority;
 mod process;
 mod sched;
 mod seccomp;
@@ -83,6 +84,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("signal", signal::TABLE),
     ("futex", futex::TABLE),
     ("sched", sched::TABLE),
+    ("priority", priority::TABLE),
     ("time", time::TABLE),
     ("poll", poll::TABLE),
     ("events", events::TABLE),

@@ -138,6 +138,7 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     inner.mm = Some(mm.clone());
     inner.clear_child_tid = if has(libc::CLONE_CHILD_CLEARTID) { args.child_tid } else { 0 };
     inner.robust_list = 0;
+    inner.policy = inner.policy.forked();
     if has(libc::CLONE_VM) && !has(libc::CLONE_VFORK) {
         inner.altstack = (0, 0, 2);
     }
@@ -223,7 +224,6 @@ fn new_process(ctx: &Ctx, pid: Pid, args: &CloneArgs) -> Arc<Process> {
     };
     let limits = *parent.limits.lock();
     let process = Process::new(pid, actions, limits, args.exit_signal as i32);
-    process.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     process

@@ -12,6 +12,7 @@ pub mod futex;
 pub mod futex_pi;
 pub mod oom;
 pub mod pidfd;
+pub mod policy;
 pub mod process;
 pub mod procfs;
 pub mod robust;
