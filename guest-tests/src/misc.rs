@@ -1,7 +1,7 @@
 //! Everything else: the system's description, randomness, scheduling, unknown calls, odd corners.
 
 use crate::mem::{KERNEL, PAGE, PRIV, RW, map, read_only, zeroed};
-use crate::run::{Case, fate, raw, say, spawn, sys, wait};
+use crate::run::{Case, fate, handler, raw, say, spawn, sys, wait};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
@@ -379,6 +379,121 @@ fn membarrier_rseq() {
         sys!(SYS_rseq, a, 32, 8, 0)
     );
     say!("unregister foreign={}", sys!(SYS_rseq, a, 32, 1, 0x5305_3053));
+}
+
+fn barriers() {
+    let m = |c: i32| sys!(SYS_membarrier, c, 0, 0);
+    say!("none={} register={} {} now={} again={}", m(512), m(16), m(8), m(512), m(16));
+    say!("global={} {} register={} now={}", m(1), m(2), m(4), m(512));
+    say!("child={} {}", fate(|| m(8).fd()), fate(|| m(512).fd()));
+    let t = std::thread::spawn(move || m(8));
+    say!("thread={}", t.join().unwrap());
+}
+
+const SIGNATURE: u32 = 0x5305_3053;
+#[repr(C, align(32))]
+struct Rseq {
+    cpu_start: u32,
+    cpu: u32,
+    section: u64,
+    flags: u32,
+    node: u32,
+    cid: u32,
+    pad: u32,
+}
+unsafe extern "C" {
+    static __rseq_offset: isize;
+    static __rseq_size: u32;
+}
+
+/// Takes the C library's registration of this thread back.
+fn unregister_libc() -> bool {
+    let tp: usize;
+    unsafe { std::arch::asm!("mov {}, fs:0", out(reg) tp) };
+    let at = tp.wrapping_add_signed(unsafe { __rseq_offset });
+    unsafe { __rseq_size > 0 && sys!(SYS_rseq, at, 32, 1, SIGNATURE).ok() }
+}
+
+static TICKS: AtomicI64 = AtomicI64::new(0);
+extern "C" fn tick(_: i32) {
+    TICKS.fetch_add(1, SeqCst);
+}
+
+/// Loops in a critical section until something aborts it.
+fn section(r: &mut Rseq, signature: bool) -> u32 {
+    let at = (&raw mut r.section).addr();
+    let out: u32;
+    unsafe {
+        if signature {
+            std::arch::asm!(
+                ".pushsection .data.rseq_test,\"aw\"", ".balign 32", "9:", ".long 0, 0", ".quad 2f, 3f-2f, 4f", ".popsection",
+                "lea {t}, [rip+9b]", "mov [{at}], {t}",
+                "2: pause", "jmp 2b", "3:",
+                "ud2", ".long 0x53053053", "4: mov {out:e}, 7",
+                at = in(reg) at, t = out(reg) _, out = out(reg) out
+            );
+        } else {
+            std::arch::asm!(
+                ".pushsection .data.rseq_test,\"aw\"", ".balign 32", "9:", ".long 0, 0", ".quad 2f, 3f-2f, 4f", ".popsection",
+                "lea {t}, [rip+9b]", "mov [{at}], {t}",
+                "2: pause", "jmp 2b", "3:",
+                "ud2", ".long 0x12345678", "4: mov {out:e}, 7",
+                at = in(reg) at, t = out(reg) _, out = out(reg) out
+            );
+        }
+    }
+    out
+}
+
+fn rseq_sections() {
+    let new = || Rseq { cpu_start: 0, cpu: u32::MAX, section: 0, flags: 0, node: 9, cid: 9, pad: 0 };
+    let mut r = new();
+    say!("the library's taken back={}", unregister_libc());
+    let reg = |r: &Rseq, len: i32, flags: i32, sig: u32| sys!(SYS_rseq, r, len, flags, sig);
+    say!(
+        "short={} register={} twice={} other signature={} other length={}",
+        reg(&r, 16, 0, SIGNATURE),
+        reg(&r, 32, 0, SIGNATURE),
+        reg(&r, 32, 0, SIGNATURE),
+        reg(&r, 32, 0, 5),
+        reg(&r, 64, 0, SIGNATURE)
+    );
+    let read = |r: &Rseq| unsafe { (&raw const *r).read_volatile() };
+    let s = read(&r);
+    say!("cpu={} same={} node={} id={}", s.cpu < 4096, s.cpu == s.cpu_start, s.node, s.cid < 4096);
+    handler(libc::SIGALRM, tick as *const () as usize, 0);
+    sys!(SYS_setitimer, 0, &[0i64, 0, 0, 20_000], 0);
+    say!("aborted={}", section(&mut r, true));
+    say!("ticks={} section cleared={}", TICKS.load(SeqCst) <= 1, read(&r).section == 0);
+    say!(
+        "child={}",
+        fate(|| {
+            let r = &mut r;
+            // Several want the same CPUs: each is aborted without a signal of its own.
+            let v: Vec<i32> = (0..4).map(|_| spawn(|| section(r, true) as i32)).collect();
+            v.into_iter().for_each(|p| say!("{}", wait(p)));
+            i32::from(!reg(r, 32, 1, SIGNATURE).ok())
+        })
+    );
+    say!(
+        "wrong signature={}",
+        fate(|| {
+            sys!(SYS_setitimer, 0, &[0i64, 0, 0, 20_000], 0);
+            section(&mut r, false) as i32
+        })
+    );
+    say!(
+        "unregister: other={} length={} wrong={} right={} again={}",
+        reg(&new(), 32, 1, SIGNATURE),
+        reg(&r, 64, 1, SIGNATURE),
+        reg(&r, 32, 1, 5),
+        reg(&r, 32, 1, SIGNATURE),
+        reg(&r, 32, 1, SIGNATURE)
+    );
+    let s = read(&r);
+    say!("cpu={} start={}", s.cpu as i32, s.cpu_start);
+    let t = std::thread::spawn(|| unregister_libc());
+    say!("a new thread has its own={}", t.join().unwrap());
 }
 
 fn unknown() {
@@ -847,6 +962,8 @@ pub(crate) const CASES: &[Case] = &[
     ("affinity", affinity),
     ("io_priority", io_priority),
     ("membarrier_rseq", membarrier_rseq),
+    ("barriers", barriers),
+    ("rseq_sections", rseq_sections),
     ("unknown", unknown),
     ("times", times),
     ("numa", numa),

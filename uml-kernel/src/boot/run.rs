@@ -208,6 +208,8 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         fs_base: 0,
         gs_base: 0,
         counted: (0, 0),
+        rseq: None,
+        disturbed: false,
         vfork: None,
     };
     ctx.publish_answers();

@@ -87,9 +87,6 @@ pub(super) const TABLE: &[Entry] = &[
         }
         Ok(old.into())
     }),
-    partial(libc::SYS_rseq, "rseq", "registration is refused; C libraries do without", |_, _| {
-        Err(Errno::ENOSYS)
-    }),
     partial(libc::SYS_syslog, "syslog", "reading and sizes only", syslog),
     partial(libc::SYS_get_mempolicy, "get_mempolicy", "one node", |ctx, [mode, mask, max, ..]| {
         if mode != 0 {

@@ -16,6 +16,7 @@ mod priority;
 mod process;
 mod sched;
 mod seccomp;
+mod shared;
 mod signal;
 mod socket;
 mod stat;
@@ -83,6 +84,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("stat", stat::TABLE),
     ("signal", signal::TABLE),
     ("futex", futex::TABLE),
+    ("shared", shared::TABLE),
     ("sched", sched::TABLE),
     ("priority", priority::TABLE),
     ("time", time::TABLE),

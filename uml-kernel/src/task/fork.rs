@@ -176,6 +176,8 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         fs_base,
         gs_base: ctx.gs_base,
         counted: (0, 0),
+        rseq: ctx.rseq.filter(|_| !has(libc::CLONE_VM)),
+        disturbed: false,
         vfork: vfork.clone(),
     };
     child.publish_answers();

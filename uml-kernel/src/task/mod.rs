@@ -16,6 +16,7 @@ pub mod policy;
 pub mod process;
 pub mod procfs;
 pub mod robust;
+pub mod rseq;
 pub mod seccomp;
 pub mod send;
 pub mod sessions;
