@@ -519,6 +519,173 @@ fn times() {
     say!("sane={}", t.iter().all(|v| (0..100_000).contains(v)));
 }
 
+fn numa_policies() {
+    let set = |mode: u32, nodes: u64, max: u64| sys!(SYS_set_mempolicy, mode, &nodes, max);
+    let get = |flags: u32| {
+        let (mut mode, mut nodes) = (99u32, [7u64; 16]);
+        let r = sys!(SYS_get_mempolicy, &mut mode, &mut nodes, 1024, 0, flags);
+        format!("{r} {mode} {}", nodes[0])
+    };
+    say!("nothing set={} allowed={} both={} node={}", get(0), get(4), get(5), get(1));
+    for (mode, nodes, max) in [
+        (2, 1, 64),
+        (2, 0, 64),
+        (2, 2, 64),
+        (1, 1, 2),
+        (1, 0, 0),
+        (4, 1, 64),
+        (4, 0, 0),
+        (3, 1, 64),
+        (7, 1, 64),
+        (0, 1, 64),
+        (2 | 1 << 15, 1, 64),
+        (2 | 3 << 14, 1, 64),
+        (5, 1, 64),
+    ] {
+        say!("{mode:#x} {nodes} {max}: {} now {}", set(mode, nodes, max), get(0));
+    }
+    say!(
+        "null={} too many={} child={}",
+        sys!(SYS_set_mempolicy, 2, crate::mem::KERNEL, 64),
+        set(2, 1, 1 << 20),
+        fate(|| {
+            say!("{}", get(0));
+            0
+        })
+    );
+    say!("{}", set(0, 0, 0));
+    let a = map(2 * PAGE, RW, PRIV);
+    let bind =
+        |at: usize, len: usize, mode: u32, flags: u32| sys!(SYS_mbind, at, len, mode, &1u64, 64, flags);
+    say!(
+        "bind={} unaligned={} hole={} flags={} nothing={} mode={}",
+        bind(a, 2 * PAGE, 2, 0),
+        bind(a + 1, PAGE, 2, 0),
+        bind(0x2000_0000_0000, PAGE, 2, 0),
+        bind(a, PAGE, 2, 8),
+        bind(a, 0, 2, 0),
+        bind(a, PAGE, 77, 0)
+    );
+    say!("of an address: unmapped={}", sys!(SYS_get_mempolicy, 0, 0, 0, 0x2000_0000_0000usize, 2));
+}
+
+fn unshared() {
+    say!(
+        "nothing={} files and directories={}",
+        sys!(SYS_unshare, 0),
+        fate(|| {
+            let (r, w) = crate::run::pipe(0);
+            // A child that shares all with its parent goes its own ways.
+            let p = unsafe {
+                libc::syscall(libc::SYS_clone, libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD, 0, 0, 0, 0)
+            };
+            if p == 0 {
+                let u = sys!(SYS_unshare, libc::CLONE_FS | libc::CLONE_FILES);
+                sys!(SYS_chdir, c"/proc");
+                sys!(SYS_close, r);
+                crate::run::exit(i32::from(!u.ok()));
+            }
+            say!(
+                "{} still open={} still here={}",
+                wait(p as i32),
+                sys!(SYS_fcntl, r, 1, 0),
+                sys!(SYS_access, c"self", 0)
+            );
+            crate::run::close(w);
+            0
+        })
+    );
+    say!(
+        "alone={}",
+        fate(|| sys!(SYS_unshare, libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD).fd())
+    );
+    say!(
+        "with threads={}",
+        fate(|| {
+            std::thread::spawn(|| crate::run::sleep_ms(500));
+            (-sys!(SYS_unshare, libc::CLONE_VM).0) as i32
+        })
+    );
+    say!(
+        "unprivileged={}",
+        fate(|| {
+            crate::run::drop_root();
+            say!(
+                "{} {} {}",
+                sys!(SYS_unshare, libc::CLONE_NEWNS),
+                sys!(SYS_unshare, libc::CLONE_NEWUTS),
+                sys!(SYS_unshare, libc::CLONE_FS)
+            );
+            0
+        })
+    );
+}
+
+fn administration() {
+    let nobody = |f: &dyn Fn() -> crate::show::R| {
+        fate(|| {
+            crate::run::drop_root();
+            (-f().0) as i32
+        })
+    };
+    say!(
+        "reboot: bad magic={} bad second={} bad command={}",
+        sys!(SYS_reboot, 1, 672_274_793, 0),
+        sys!(SYS_reboot, 0xfee1_deadu32, 1, 0),
+        sys!(SYS_reboot, 0xfee1_deadu32, 672_274_793, 0x1111)
+    );
+    say!(
+        "swapon: missing={} null={} flags={}",
+        sys!(SYS_swapon, c"missing", 0),
+        sys!(SYS_swapon, 0, 0),
+        sys!(SYS_swapon, c"missing", 1 << 20)
+    );
+    crate::run::file(c"plain", b"not swap");
+    say!(
+        "a plain file={} off={} missing={}",
+        sys!(SYS_swapon, c"plain", 0),
+        sys!(SYS_swapoff, c"plain"),
+        sys!(SYS_swapoff, c"missing")
+    );
+    say!(
+        "acct: off={} missing={} directory={}",
+        sys!(SYS_acct, 0),
+        sys!(SYS_acct, c"missing"),
+        sys!(SYS_acct, c".")
+    );
+    say!(
+        "pivot: missing={} file={} null={}",
+        sys!(SYS_pivot_root, c"missing", c"."),
+        sys!(SYS_pivot_root, c"plain", c"."),
+        sys!(SYS_pivot_root, 0, 0)
+    );
+    say!(
+        "setns plain={} flags={}",
+        sys!(SYS_setns, crate::run::open(c"plain", 0), 0),
+        sys!(SYS_setns, 99, 0)
+    );
+    say!(
+        "pkey: alloc rights={} free={} {}",
+        sys!(SYS_pkey_alloc, 0, 4),
+        sys!(SYS_pkey_free, -1),
+        sys!(SYS_pkey_free, 16)
+    );
+    let mut h = [129u32, 0];
+    say!(
+        "handle: missing={} flags={} too large={}",
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c"missing", &mut h, 0, 0),
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c".", &mut h, 0, 0x1_0000),
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c".", &mut h, 0, 0)
+    );
+    say!(
+        "nobody: {} {} {} {}",
+        nobody(&|| sys!(SYS_reboot, 0xfee1_deadu32, 672_274_793, 0)),
+        nobody(&|| sys!(SYS_acct, 0)),
+        nobody(&|| sys!(SYS_swapoff, c"plain")),
+        nobody(&|| sys!(SYS_vhangup))
+    );
+}
+
 fn numa() {
     let (mut mode, mut nodes) = (9i32, [0u64; 16]);
     say!(
@@ -967,6 +1134,9 @@ pub(crate) const CASES: &[Case] = &[
     ("unknown", unknown),
     ("times", times),
     ("numa", numa),
+    ("numa_policies", numa_policies),
+    ("unshared", unshared),
+    ("administration", administration),
     ("kcmp", kcmp),
     ("keys_and_friends", keys_and_friends),
     ("seccomp_strict", seccomp_strict),

@@ -120,6 +120,7 @@ fn make_init(mem: u64) -> Result<()> {
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        memory_policy: (0, 0),
         policy: Default::default(),
         seccomp: Default::default(),
     };
@@ -184,6 +185,7 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        memory_policy: (0, 0),
         policy: Default::default(),
         seccomp: Default::default(),
     };

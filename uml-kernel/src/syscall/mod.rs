@@ -1,5 +1,6 @@
 //! System calls: one file a family. Decode, check, call down; no policy here.
 
+mod admin;
 mod dir;
 mod events;
 mod fd;
@@ -8,6 +9,7 @@ mod ids;
 mod io;
 mod memory;
 mod misc;
+mod numa;
 mod open;
 mod path;
 mod peer;
@@ -92,6 +94,8 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("events", events::TABLE),
     ("socket", socket::TABLE),
     ("seccomp", seccomp::TABLE),
+    ("numa", numa::TABLE),
+    ("admin", admin::TABLE),
     ("misc", misc::TABLE),
 ];
 

@@ -137,6 +137,14 @@ pub struct FsContext {
     pub inner: Mutex<FsInner>,
 }
 
+impl FsContext {
+    /// One of the same directories, to go its own ways.
+    pub fn copy(&self) -> Arc<FsContext> {
+        let inner = self.inner.lock().clone();
+        Arc::new(FsContext { inner: Mutex::new(Rank::Files, inner) })
+    }
+}
+
 /// What [`FsContext`] holds.
 #[derive(Debug, Clone)]
 pub struct FsInner {
@@ -208,6 +216,8 @@ pub struct TaskInner {
     pub robust_list: u64,
     /// Alternate signal stack: address, size, flags.
     pub altstack: (u64, u64, i32),
+    /// Mode and nodes of set_mempolicy(2).
+    pub memory_policy: (u32, u64),
     /// How it wishes to be scheduled.
     pub policy: super::policy::Policy,
     /// Which system calls it may make.
