@@ -1,7 +1,7 @@
 //! Everything else: the system's description, randomness, scheduling, unknown calls, odd corners.
 
 use crate::mem::{KERNEL, PAGE, PRIV, RW, map, read_only, zeroed};
-use crate::run::{Case, fate, raw, say, spawn, sys, wait};
+use crate::run::{Case, fate, handler, raw, say, spawn, sys, wait};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
@@ -130,6 +130,182 @@ fn scheduling() {
     );
 }
 
+fn policies() {
+    let set = |p: i32, prio: i32| sys!(SYS_sched_setscheduler, 0, p, &prio);
+    let param = |prio: i32| sys!(SYS_sched_setparam, 0, &prio);
+    let now = || {
+        let mut a = [0u32; 14];
+        let r = sys!(SYS_sched_getattr, 0, &mut a, 56, 0);
+        let runtime = if a[1] == 6 { a[6] } else { 0 };
+        format!(
+            "{r} size={} policy={} flags={} nice={} priority={} {runtime}",
+            a[0], a[1], a[2], a[4] as i32, a[5]
+        )
+    };
+    say!(
+        "as root {}",
+        fate(|| {
+            say!(
+                "fifo 0={} 100={} batch 1={} negative={} 4={}",
+                set(1, 0),
+                set(1, 100),
+                set(3, 1),
+                set(-1, 0),
+                set(4, 0)
+            );
+            say!(
+                "deadline={} null={} missing={}",
+                set(6, 0),
+                sys!(SYS_sched_setscheduler, 0, 0, 0),
+                sys!(SYS_sched_setscheduler, 999_999, 0, &0i32)
+            );
+            say!("param 1={} 0={} null={}", param(1), param(0), sys!(SYS_sched_setparam, 0, 0));
+            sys!(SYS_setpriority, 0, 0, 7);
+            say!("{}", now());
+            say!(
+                "batch with reset={} {} {}",
+                set(3 | 0x4000_0000, 0),
+                sys!(SYS_sched_getscheduler, 0),
+                now()
+            );
+            say!(
+                "child: {}",
+                fate(|| {
+                    say!("{}", now());
+                    0
+                })
+            );
+            let attr = |size: u32, policy: u32, flags: u32, nice: i32, prio: u32| {
+                let mut a = [0u32; 16];
+                (a[0], a[1], a[2], a[4], a[5]) = (size, policy, flags, nice as u32, prio);
+                let r = sys!(SYS_sched_setattr, 0, &mut a, 0);
+                format!("{r} size={}", a[0])
+            };
+            say!(
+                "attr: {} | {} | {} | {}",
+                attr(48, 0, 0, 30, 0),
+                attr(0, 0, 0, -3, 0),
+                attr(40, 0, 0, 0, 0),
+                attr(5000, 0, 0, 0, 0)
+            );
+            say!(
+                "{} | {} | {} | {}",
+                attr(64, 0, 0, 0, 0),
+                attr(48, 0, 0x100, 0, 0),
+                attr(48, 0, 0, 0, 5),
+                attr(48, 77, 0, 0, 0)
+            );
+            say!("{}", now());
+            say!("keep policy: {} {}", attr(48, 3, 8, 5, 0), now());
+            say!(
+                "flags={} null={} missing={}",
+                sys!(SYS_sched_setattr, 0, &[48u32; 14], 1),
+                sys!(SYS_sched_setattr, 0, 0, 0),
+                sys!(SYS_sched_setattr, 999_999, &[48u32; 14], 0)
+            );
+            0
+        })
+    );
+    say!(
+        "as nobody {}",
+        fate(|| {
+            crate::run::drop_root();
+            sys!(SYS_setrlimit, libc::RLIMIT_NICE, &[0u64, 0]);
+            sys!(SYS_setrlimit, libc::RLIMIT_RTPRIO, &[0u64, 0]);
+            say!(
+                "fifo={} of another={} {}",
+                set(1, 1),
+                sys!(SYS_sched_setscheduler, 1, 0, &0i32),
+                sys!(SYS_setpriority, 0, 1, 5)
+            );
+            say!(
+                "nice 5={} 0={} get={}",
+                sys!(SYS_setpriority, 0, 0, 5),
+                sys!(SYS_setpriority, 0, 0, 0),
+                sys!(SYS_getpriority, 0, 0)
+            );
+            say!("idle={} back={} {}", set(5, 0), set(0, 0), now());
+            say!("deadline={}", {
+                let mut a = [0u64; 6];
+                (a[0], a[3], a[4], a[5]) = (48 | 6 << 32, 10_000_000, 30_000_000, 30_000_000);
+                sys!(SYS_sched_setattr, 0, &a, 0)
+            });
+            0
+        })
+    );
+}
+
+fn nice_values() {
+    let get = |which: i32, who: i32| sys!(SYS_getpriority, which, who);
+    say!(
+        "bad which={} {} missing={} {} {}",
+        get(3, 0),
+        get(-1, 0),
+        get(0, 999_999),
+        get(1, 999_999),
+        get(2, 999_999)
+    );
+    say!(
+        "set={} too much={} is {}",
+        sys!(SYS_setpriority, 0, 0, 3),
+        sys!(SYS_setpriority, 0, 0, 99),
+        get(0, 0)
+    );
+    sys!(SYS_setpriority, 0, 0, 5);
+    let p = spawn(|| {
+        crate::run::sleep_ms(2000);
+        0
+    });
+    say!("child has it={} alone={} child still {}", get(0, p), sys!(SYS_setpriority, 0, 0, 6), get(0, p));
+    say!(
+        "group's best={} set group={} child now {} own {}",
+        get(1, 0),
+        sys!(SYS_setpriority, 1, 0, 9),
+        get(0, p),
+        get(0, 0)
+    );
+    crate::run::kill(p, libc::SIGKILL);
+    wait(p);
+    // Each thread has its own.
+    let t = std::thread::spawn(move || {
+        let inherited = get(0, 0);
+        sys!(SYS_setpriority, 0, 0, 15);
+        (inherited, get(0, 0))
+    });
+    let (a, b) = t.join().unwrap();
+    say!("thread inherits={a} has its own={b} the first thread {}", get(0, 0));
+    let stat = String::from_utf8_lossy(&crate::run::cat(c"/proc/self/stat")).into_owned();
+    let fields: Vec<&str> = stat.rsplit_once(") ").map(|(_, f)| f.split(' ').collect()).unwrap_or_default();
+    say!("priority={} nice={}", fields[15], fields[16]);
+}
+
+fn affinity() {
+    let mut m = [0u64; 128];
+    let size = sys!(SYS_sched_getaffinity, 0, 1024, &mut m).0 as usize;
+    let first = m[0] & m[0].wrapping_neg();
+    say!(
+        "one={} child={}",
+        sys!(SYS_sched_setaffinity, 0, 8, &first),
+        fate(|| {
+            let mut m = [0u64; 128];
+            sys!(SYS_sched_getaffinity, 0, 1024, &mut m);
+            i32::from(m[..size / 8].iter().map(|w| w.count_ones()).sum::<u32>() == 1 && m[0] == first)
+        })
+    );
+    let text = String::from_utf8_lossy(&crate::run::cat(c"/proc/self/status")).into_owned();
+    let line = text.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:\t"));
+    say!("in status={}", line == Some(&first.trailing_zeros().to_string()));
+    say!(
+        "missing={} null={} of another={}",
+        sys!(SYS_sched_setaffinity, 999_999, 8, &first),
+        sys!(SYS_sched_setaffinity, 0, 8, 0),
+        fate(|| {
+            crate::run::drop_root();
+            (-sys!(SYS_sched_setaffinity, 1, 8, &first).0) as i32
+        })
+    );
+}
+
 fn io_priority() {
     say!(
         "get={} bad which={} missing={} group={}",
@@ -143,6 +319,39 @@ fn io_priority() {
         sys!(SYS_ioprio_set, 1, 0, 2 << 13 | 4),
         sys!(SYS_ioprio_get, 1, 0),
         sys!(SYS_ioprio_set, 1, 0, 7 << 13)
+    );
+    let set = |v: i32| sys!(SYS_ioprio_set, 1, 0, v);
+    let get = || sys!(SYS_ioprio_get, 1, 0);
+    say!(
+        "idle={} {} none={} {} none with level={} class 5={}",
+        set(3 << 13),
+        get(),
+        set(0),
+        get(),
+        set(1),
+        set(5 << 13)
+    );
+    say!("hint={} {} level 9 {} {}", set(2 << 13 | 1 << 3 | 2), get(), set(2 << 13 | 9), get());
+    say!(
+        "bad which={} missing={} missing group={}",
+        sys!(SYS_ioprio_set, 0, 0, 0),
+        sys!(SYS_ioprio_set, 1, 999_999, 0),
+        sys!(SYS_ioprio_set, 2, 999_999, 0)
+    );
+    say!("real time={} {}", set(1 << 13 | 3), get());
+    say!(
+        "as nobody: {}",
+        fate(|| {
+            crate::run::drop_root();
+            say!(
+                "inherited={} real time={} best effort={} of another={}",
+                get(),
+                set(1 << 13),
+                set(2 << 13 | 7),
+                sys!(SYS_ioprio_set, 1, 1, 2 << 13)
+            );
+            0
+        })
     );
 }
 
@@ -172,6 +381,121 @@ fn membarrier_rseq() {
     say!("unregister foreign={}", sys!(SYS_rseq, a, 32, 1, 0x5305_3053));
 }
 
+fn barriers() {
+    let m = |c: i32| sys!(SYS_membarrier, c, 0, 0);
+    say!("none={} register={} {} now={} again={}", m(512), m(16), m(8), m(512), m(16));
+    say!("global={} {} register={} now={}", m(1), m(2), m(4), m(512));
+    say!("child={} {}", fate(|| m(8).fd()), fate(|| m(512).fd()));
+    let t = std::thread::spawn(move || m(8));
+    say!("thread={}", t.join().unwrap());
+}
+
+const SIGNATURE: u32 = 0x5305_3053;
+#[repr(C, align(32))]
+struct Rseq {
+    cpu_start: u32,
+    cpu: u32,
+    section: u64,
+    flags: u32,
+    node: u32,
+    cid: u32,
+    pad: u32,
+}
+unsafe extern "C" {
+    static __rseq_offset: isize;
+    static __rseq_size: u32;
+}
+
+/// Takes the C library's registration of this thread back.
+fn unregister_libc() -> bool {
+    let tp: usize;
+    unsafe { std::arch::asm!("mov {}, fs:0", out(reg) tp) };
+    let at = tp.wrapping_add_signed(unsafe { __rseq_offset });
+    unsafe { __rseq_size > 0 && sys!(SYS_rseq, at, 32, 1, SIGNATURE).ok() }
+}
+
+static TICKS: AtomicI64 = AtomicI64::new(0);
+extern "C" fn tick(_: i32) {
+    TICKS.fetch_add(1, SeqCst);
+}
+
+/// Loops in a critical section until something aborts it.
+fn section(r: &mut Rseq, signature: bool) -> u32 {
+    let at = (&raw mut r.section).addr();
+    let out: u32;
+    unsafe {
+        if signature {
+            std::arch::asm!(
+                ".pushsection .data.rseq_test,\"aw\"", ".balign 32", "9:", ".long 0, 0", ".quad 2f, 3f-2f, 4f", ".popsection",
+                "lea {t}, [rip+9b]", "mov [{at}], {t}",
+                "2: pause", "jmp 2b", "3:",
+                "ud2", ".long 0x53053053", "4: mov {out:e}, 7",
+                at = in(reg) at, t = out(reg) _, out = out(reg) out
+            );
+        } else {
+            std::arch::asm!(
+                ".pushsection .data.rseq_test,\"aw\"", ".balign 32", "9:", ".long 0, 0", ".quad 2f, 3f-2f, 4f", ".popsection",
+                "lea {t}, [rip+9b]", "mov [{at}], {t}",
+                "2: pause", "jmp 2b", "3:",
+                "ud2", ".long 0x12345678", "4: mov {out:e}, 7",
+                at = in(reg) at, t = out(reg) _, out = out(reg) out
+            );
+        }
+    }
+    out
+}
+
+fn rseq_sections() {
+    let new = || Rseq { cpu_start: 0, cpu: u32::MAX, section: 0, flags: 0, node: 9, cid: 9, pad: 0 };
+    let mut r = new();
+    say!("the library's taken back={}", unregister_libc());
+    let reg = |r: &Rseq, len: i32, flags: i32, sig: u32| sys!(SYS_rseq, r, len, flags, sig);
+    say!(
+        "short={} register={} twice={} other signature={} other length={}",
+        reg(&r, 16, 0, SIGNATURE),
+        reg(&r, 32, 0, SIGNATURE),
+        reg(&r, 32, 0, SIGNATURE),
+        reg(&r, 32, 0, 5),
+        reg(&r, 64, 0, SIGNATURE)
+    );
+    let read = |r: &Rseq| unsafe { (&raw const *r).read_volatile() };
+    let s = read(&r);
+    say!("cpu={} same={} node={} id={}", s.cpu < 4096, s.cpu == s.cpu_start, s.node, s.cid < 4096);
+    handler(libc::SIGALRM, tick as *const () as usize, 0);
+    sys!(SYS_setitimer, 0, &[0i64, 0, 0, 20_000], 0);
+    say!("aborted={}", section(&mut r, true));
+    say!("ticks={} section cleared={}", TICKS.load(SeqCst) <= 1, read(&r).section == 0);
+    say!(
+        "child={}",
+        fate(|| {
+            let r = &mut r;
+            // Several want the same CPUs: each is aborted without a signal of its own.
+            let v: Vec<i32> = (0..4).map(|_| spawn(|| section(r, true) as i32)).collect();
+            v.into_iter().for_each(|p| say!("{}", wait(p)));
+            i32::from(!reg(r, 32, 1, SIGNATURE).ok())
+        })
+    );
+    say!(
+        "wrong signature={}",
+        fate(|| {
+            sys!(SYS_setitimer, 0, &[0i64, 0, 0, 20_000], 0);
+            section(&mut r, false) as i32
+        })
+    );
+    say!(
+        "unregister: other={} length={} wrong={} right={} again={}",
+        reg(&new(), 32, 1, SIGNATURE),
+        reg(&r, 64, 1, SIGNATURE),
+        reg(&r, 32, 1, 5),
+        reg(&r, 32, 1, SIGNATURE),
+        reg(&r, 32, 1, SIGNATURE)
+    );
+    let s = read(&r);
+    say!("cpu={} start={}", s.cpu as i32, s.cpu_start);
+    let t = std::thread::spawn(|| unregister_libc());
+    say!("a new thread has its own={}", t.join().unwrap());
+}
+
 fn unknown() {
     for n in [337, 400, 420, 999, 1023, 100_000, -1, i64::from(i32::MAX), 1 << 40] {
         say!("call {n}={}", raw(n, &[1, 2, 3, 4, 5, 6]));
@@ -193,6 +517,173 @@ fn times() {
         sys!(SYS_times, KERNEL)
     );
     say!("sane={}", t.iter().all(|v| (0..100_000).contains(v)));
+}
+
+fn numa_policies() {
+    let set = |mode: u32, nodes: u64, max: u64| sys!(SYS_set_mempolicy, mode, &nodes, max);
+    let get = |flags: u32| {
+        let (mut mode, mut nodes) = (99u32, [7u64; 16]);
+        let r = sys!(SYS_get_mempolicy, &mut mode, &mut nodes, 1024, 0, flags);
+        format!("{r} {mode} {}", nodes[0])
+    };
+    say!("nothing set={} allowed={} both={} node={}", get(0), get(4), get(5), get(1));
+    for (mode, nodes, max) in [
+        (2, 1, 64),
+        (2, 0, 64),
+        (2, 2, 64),
+        (1, 1, 2),
+        (1, 0, 0),
+        (4, 1, 64),
+        (4, 0, 0),
+        (3, 1, 64),
+        (7, 1, 64),
+        (0, 1, 64),
+        (2 | 1 << 15, 1, 64),
+        (2 | 3 << 14, 1, 64),
+        (5, 1, 64),
+    ] {
+        say!("{mode:#x} {nodes} {max}: {} now {}", set(mode, nodes, max), get(0));
+    }
+    say!(
+        "null={} too many={} child={}",
+        sys!(SYS_set_mempolicy, 2, crate::mem::KERNEL, 64),
+        set(2, 1, 1 << 20),
+        fate(|| {
+            say!("{}", get(0));
+            0
+        })
+    );
+    say!("{}", set(0, 0, 0));
+    let a = map(2 * PAGE, RW, PRIV);
+    let bind =
+        |at: usize, len: usize, mode: u32, flags: u32| sys!(SYS_mbind, at, len, mode, &1u64, 64, flags);
+    say!(
+        "bind={} unaligned={} hole={} flags={} nothing={} mode={}",
+        bind(a, 2 * PAGE, 2, 0),
+        bind(a + 1, PAGE, 2, 0),
+        bind(0x2000_0000_0000, PAGE, 2, 0),
+        bind(a, PAGE, 2, 8),
+        bind(a, 0, 2, 0),
+        bind(a, PAGE, 77, 0)
+    );
+    say!("of an address: unmapped={}", sys!(SYS_get_mempolicy, 0, 0, 0, 0x2000_0000_0000usize, 2));
+}
+
+fn unshared() {
+    say!(
+        "nothing={} files and directories={}",
+        sys!(SYS_unshare, 0),
+        fate(|| {
+            let (r, w) = crate::run::pipe(0);
+            // A child that shares all with its parent goes its own ways.
+            let p = unsafe {
+                libc::syscall(libc::SYS_clone, libc::CLONE_FS | libc::CLONE_FILES | libc::SIGCHLD, 0, 0, 0, 0)
+            };
+            if p == 0 {
+                let u = sys!(SYS_unshare, libc::CLONE_FS | libc::CLONE_FILES);
+                sys!(SYS_chdir, c"/proc");
+                sys!(SYS_close, r);
+                crate::run::exit(i32::from(!u.ok()));
+            }
+            say!(
+                "{} still open={} still here={}",
+                wait(p as i32),
+                sys!(SYS_fcntl, r, 1, 0),
+                sys!(SYS_access, c"self", 0)
+            );
+            crate::run::close(w);
+            0
+        })
+    );
+    say!(
+        "alone={}",
+        fate(|| sys!(SYS_unshare, libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD).fd())
+    );
+    say!(
+        "with threads={}",
+        fate(|| {
+            std::thread::spawn(|| crate::run::sleep_ms(500));
+            (-sys!(SYS_unshare, libc::CLONE_VM).0) as i32
+        })
+    );
+    say!(
+        "unprivileged={}",
+        fate(|| {
+            crate::run::drop_root();
+            say!(
+                "{} {} {}",
+                sys!(SYS_unshare, libc::CLONE_NEWNS),
+                sys!(SYS_unshare, libc::CLONE_NEWUTS),
+                sys!(SYS_unshare, libc::CLONE_FS)
+            );
+            0
+        })
+    );
+}
+
+fn administration() {
+    let nobody = |f: &dyn Fn() -> crate::show::R| {
+        fate(|| {
+            crate::run::drop_root();
+            (-f().0) as i32
+        })
+    };
+    say!(
+        "reboot: bad magic={} bad second={} bad command={}",
+        sys!(SYS_reboot, 1, 672_274_793, 0),
+        sys!(SYS_reboot, 0xfee1_deadu32, 1, 0),
+        sys!(SYS_reboot, 0xfee1_deadu32, 672_274_793, 0x1111)
+    );
+    say!(
+        "swapon: missing={} null={} flags={}",
+        sys!(SYS_swapon, c"missing", 0),
+        sys!(SYS_swapon, 0, 0),
+        sys!(SYS_swapon, c"missing", 1 << 20)
+    );
+    crate::run::file(c"plain", b"not swap");
+    say!(
+        "a plain file={} off={} missing={}",
+        sys!(SYS_swapon, c"plain", 0),
+        sys!(SYS_swapoff, c"plain"),
+        sys!(SYS_swapoff, c"missing")
+    );
+    say!(
+        "acct: off={} missing={} directory={}",
+        sys!(SYS_acct, 0),
+        sys!(SYS_acct, c"missing"),
+        sys!(SYS_acct, c".")
+    );
+    say!(
+        "pivot: missing={} file={} null={}",
+        sys!(SYS_pivot_root, c"missing", c"."),
+        sys!(SYS_pivot_root, c"plain", c"."),
+        sys!(SYS_pivot_root, 0, 0)
+    );
+    say!(
+        "setns plain={} flags={}",
+        sys!(SYS_setns, crate::run::open(c"plain", 0), 0),
+        sys!(SYS_setns, 99, 0)
+    );
+    say!(
+        "pkey: alloc rights={} free={} {}",
+        sys!(SYS_pkey_alloc, 0, 4),
+        sys!(SYS_pkey_free, -1),
+        sys!(SYS_pkey_free, 16)
+    );
+    let mut h = [129u32, 0];
+    say!(
+        "handle: missing={} flags={} too large={}",
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c"missing", &mut h, 0, 0),
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c".", &mut h, 0, 0x1_0000),
+        sys!(SYS_name_to_handle_at, libc::AT_FDCWD, c".", &mut h, 0, 0)
+    );
+    say!(
+        "nobody: {} {} {} {}",
+        nobody(&|| sys!(SYS_reboot, 0xfee1_deadu32, 672_274_793, 0)),
+        nobody(&|| sys!(SYS_acct, 0)),
+        nobody(&|| sys!(SYS_swapoff, c"plain")),
+        nobody(&|| sys!(SYS_vhangup))
+    );
 }
 
 fn numa() {
@@ -633,11 +1124,19 @@ pub(crate) const CASES: &[Case] = &[
     ("system", system),
     ("random", random),
     ("scheduling", scheduling),
+    ("policies", policies),
+    ("nice_values", nice_values),
+    ("affinity", affinity),
     ("io_priority", io_priority),
     ("membarrier_rseq", membarrier_rseq),
+    ("barriers", barriers),
+    ("rseq_sections", rseq_sections),
     ("unknown", unknown),
     ("times", times),
     ("numa", numa),
+    ("numa_policies", numa_policies),
+    ("unshared", unshared),
+    ("administration", administration),
     ("kcmp", kcmp),
     ("keys_and_friends", keys_and_friends),
     ("seccomp_strict", seccomp_strict),

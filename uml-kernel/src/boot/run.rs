@@ -121,6 +121,8 @@ fn make_init(mem: u64) -> Result<()> {
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        memory_policy: (0, 0),
+        policy: Default::default(),
         seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
@@ -184,6 +186,8 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         clear_child_tid: 0,
         robust_list: 0,
         altstack: (0, 0, 2),
+        memory_policy: (0, 0),
+        policy: Default::default(),
         seccomp: Default::default(),
     };
     let task = Task::new(pid, process, 0, inner);
@@ -207,6 +211,8 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         fs_base: 0,
         gs_base: 0,
         counted: (0, 0),
+        rseq: None,
+        disturbed: false,
         vfork: None,
     };
     ctx.publish_answers();

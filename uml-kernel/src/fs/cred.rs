@@ -25,6 +25,7 @@ pub enum Cap {
     IpcOwner = 15,
     SysChroot = 18,
     SysPtrace = 19,
+    SysPacct = 20,
     SysAdmin = 21,
     SysBoot = 22,
     SysNice = 23,

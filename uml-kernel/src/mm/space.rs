@@ -7,6 +7,7 @@ use crate::fs::{File, MapSource};
 use crate::platform::x86_64::layout::{TASK_SIZE, THUNKS, THUNKS_SIZE};
 use crate::platform::{Op, Patches, Stub, StubThread};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +37,8 @@ pub struct Inner {
     pub patches: Patches,
     /// What /proc shows of the program.
     pub image: Image,
+    /// Registrations of membarrier(2).
+    pub barriers: u64,
 }
 
 /// Where the parts of a program lie, and what it is.
@@ -93,6 +96,7 @@ impl Mm {
                     mmap_base,
                     patches: Patches::default(),
                     image: Image::default(),
+                    barriers: 0,
                 },
             ),
         })
@@ -118,6 +122,7 @@ impl Mm {
                     mmap_base: inner.mmap_base,
                     patches: inner.patches.clone(),
                     image: inner.image.clone(),
+                    barriers: inner.barriers,
                 },
             ),
         })
@@ -134,6 +139,21 @@ impl Mm {
         let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
         let kib = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
         kib << 10
+    }
+
+    /// Of each of `pages` pages from `start` on, 1 if the host holds it in memory.
+    pub fn resident_pages(&self, start: u64, pages: usize) -> Vec<u8> {
+        const PRESENT_OR_SWAPPED: u64 = 3 << 62;
+        const ENTRY: usize = 8;
+        let mut entries = vec![0; pages * ENTRY];
+        let path = format!("/proc/{}/pagemap", self.stub.pid());
+        let read = std::fs::File::open(path)
+            .and_then(|f| f.read_exact_at(&mut entries, start / PAGE * ENTRY as u64));
+        if read.is_err() {
+            return vec![1; pages];
+        }
+        let present = |e: &[u8]| e.try_into().is_ok_and(|e| u64::from_le_bytes(e) & PRESENT_OR_SWAPPED != 0);
+        entries.chunks_exact(ENTRY).map(|e| u8::from(present(e))).collect()
     }
 
     /// The stub that holds it.

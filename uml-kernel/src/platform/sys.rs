@@ -242,6 +242,13 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// A memory barrier on all CPUs that run anything of this user's or others'.
+pub fn barrier_everywhere() -> Result<()> {
+    const GLOBAL: i32 = 1;
+    // SAFETY: plain call.
+    check(unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) }).map(drop)
+}
+
 /// The calling thread's id.
 pub fn gettid() -> i32 {
     // SAFETY: plain call.

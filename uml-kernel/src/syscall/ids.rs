@@ -1,6 +1,6 @@
 //! Who a process is: user, group, capabilities, groups of processes, sessions, limits, priorities.
 
-use super::{Args, Entry, full, partial};
+use super::{Args, Entry, full};
 use crate::base::{Errno, Result};
 use crate::fs::{ALL_CAPS, Cap, Creds};
 use crate::mm::{Packer, Unpacker};
@@ -91,32 +91,7 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_prlimit64, "prlimit64", prlimit),
     full(libc::SYS_getrlimit, "getrlimit", |ctx, [which, at, ..]| prlimit(ctx, [0, which, 0, at, 0, 0])),
     full(libc::SYS_setrlimit, "setrlimit", |ctx, [which, at, ..]| prlimit(ctx, [0, which, at, 0, 0, 0])),
-    partial(libc::SYS_getpriority, "getpriority", "groups and users", |ctx, [which, who, ..]| {
-        check_which(which)?;
-        let process = process(ctx, who as Pid)?;
-        Ok((20 - process.nice.load(Ordering::Relaxed)) as u64)
-    }),
-    partial(
-        libc::SYS_setpriority,
-        "setpriority",
-        "groups and users; no effect on scheduling",
-        |ctx, [which, who, nice, ..]| {
-            check_which(which)?;
-            let process = process(ctx, who as Pid)?;
-            let nice = (nice as i32).clamp(-20, 19);
-            if nice < process.nice.load(Ordering::Relaxed) && !ctx.creds().has(Cap::SysNice) {
-                return Err(Errno::EACCES);
-            }
-            process.nice.store(nice, Ordering::Relaxed);
-            Ok(0)
-        },
-    ),
 ];
-
-/// PRIO_PROCESS, PRIO_PGRP, PRIO_USER.
-fn check_which(which: u64) -> Result<()> {
-    if which > 2 { Err(Errno::EINVAL) } else { Ok(()) }
-}
 
 fn put_three(ctx: &mut Ctx, values: [(u64, u32); 3]) -> Result<u64> {
     for (at, value) in values {

@@ -2,7 +2,7 @@
 
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
-use crate::mm::{MapRequest, PAGE, page_up};
+use crate::mm::{Backing, MapRequest, PAGE, page_up};
 use crate::platform::Op;
 use crate::platform::x86_64::layout::TASK_SIZE;
 use crate::task::{Ctx, kernel};
@@ -60,13 +60,7 @@ pub(super) const TABLE: &[Entry] = &[
         if flags == 0 || flags & !7 != 0 || flags == 4 { Err(Errno::EINVAL) } else { Ok(0) }
     }),
     full(libc::SYS_munlockall, "munlockall", |_, _| Ok(0)),
-    partial(libc::SYS_mincore, "mincore", "says that all mapped pages are resident", mincore),
-    full(libc::SYS_membarrier, "membarrier", |_, [cmd, flags, ..]| match (cmd, flags) {
-        // Threads of one process run on one vCPU at a time, or are interrupted by host calls that are barriers.
-        (0, 0) => Ok(1 | 2 | 4 | 8 | 16),
-        (1 | 2 | 4 | 8 | 16, 0) => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }),
+    partial(libc::SYS_mincore, "mincore", "pages of files count as resident", mincore),
 ];
 
 /// Growing is when a look at what is held is due.
@@ -198,10 +192,23 @@ fn lock_range(ctx: &mut Ctx, addr: u64, len: u64) -> Result<u64> {
 
 fn mincore(ctx: &mut Ctx, [addr, len, vec, ..]: Args) -> Result<u64> {
     let (start, end) = checked(ctx, addr, len)?;
-    let pages = ((end - start) / PAGE) as usize;
-    for at in (0..pages).step_by(4096) {
-        let n = (pages - at).min(4096);
-        ctx.memory().write(vec + at as u64, &vec![1; n])?;
+    // Pages of files are the host's, whose cache has them or gets them.
+    let files: Vec<(u64, u64)> = {
+        let inner = ctx.mm.lock();
+        let of_files = inner.vmas.overlapping(start, end).filter(|v| matches!(v.backing, Backing::File(..)));
+        of_files.map(|v| (v.start, v.end)).collect()
+    };
+    let pages = (end - start) / PAGE;
+    const PIECE: u64 = 4096;
+    for at in (0..pages).step_by(PIECE as usize) {
+        let n = (pages - at).min(PIECE);
+        let first = start + at * PAGE;
+        let mut resident = ctx.mm.resident_pages(first, n as usize);
+        for (n, byte) in resident.iter_mut().enumerate() {
+            let page = first + n as u64 * PAGE;
+            *byte |= u8::from(files.iter().any(|(start, end)| (*start..*end).contains(&page)));
+        }
+        ctx.memory().write(vec + at, &resident)?;
     }
     Ok(0)
 }

@@ -87,23 +87,7 @@ pub(super) const TABLE: &[Entry] = &[
         }
         Ok(old.into())
     }),
-    partial(libc::SYS_rseq, "rseq", "registration is refused; C libraries do without", |_, _| {
-        Err(Errno::ENOSYS)
-    }),
     partial(libc::SYS_syslog, "syslog", "reading and sizes only", syslog),
-    partial(libc::SYS_ioprio_get, "ioprio_get", "one class", |_, _| Ok(0)),
-    partial(libc::SYS_ioprio_set, "ioprio_set", "no effect", |_, _| Ok(0)),
-    partial(libc::SYS_get_mempolicy, "get_mempolicy", "one node", |ctx, [mode, mask, max, ..]| {
-        if mode != 0 {
-            ctx.put(mode, &0u32.to_le_bytes())?;
-        }
-        if mask != 0 {
-            ctx.put(mask, &vec![0; (max as usize).div_ceil(64).min(128) * 8])?;
-        }
-        Ok(0)
-    }),
-    partial(libc::SYS_set_mempolicy, "set_mempolicy", "one node", |_, _| Ok(0)),
-    partial(libc::SYS_mbind, "mbind", "one node", |_, _| Ok(0)),
 ];
 
 fn name(ctx: &Ctx, at: u64, len: u64) -> Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! System calls: one file a family. Decode, check, call down; no policy here.
 
+mod admin;
 mod dir;
 mod events;
 mod fd;
@@ -8,13 +9,16 @@ mod ids;
 mod io;
 mod memory;
 mod misc;
+mod numa;
 mod open;
 mod path;
 mod peer;
 mod poll;
+mod priority;
 mod process;
 mod sched;
 mod seccomp;
+mod shared;
 mod signal;
 mod socket;
 mod stat;
@@ -82,12 +86,16 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("stat", stat::TABLE),
     ("signal", signal::TABLE),
     ("futex", futex::TABLE),
+    ("shared", shared::TABLE),
     ("sched", sched::TABLE),
+    ("priority", priority::TABLE),
     ("time", time::TABLE),
     ("poll", poll::TABLE),
     ("events", events::TABLE),
     ("socket", socket::TABLE),
     ("seccomp", seccomp::TABLE),
+    ("numa", numa::TABLE),
+    ("admin", admin::TABLE),
     ("misc", misc::TABLE),
 ];
 

@@ -3,7 +3,7 @@
 use super::process::{FsContext, Task};
 use super::seccomp::{self, Verdict};
 use super::signal::{SigInfo, SigSet};
-use super::{cpu_clock, kernel, send};
+use super::{cpu_clock, kernel, rseq, send};
 use crate::base::{Errno, Result, fiber, sched, time, timer};
 use crate::fs::{Creds, FdTable, File, Lookup, Path, Resolve};
 use crate::mm::{Mm, UserMemory};
@@ -53,6 +53,10 @@ pub struct Ctx {
     pub fs_base: u64,
     /// Guest's gs base, if it has set one.
     pub gs_base: u64,
+    /// Its restartable sequences, if it has registered them.
+    pub rseq: Option<rseq::Rseq>,
+    /// The CPU was taken away since the last return to the guest.
+    pub disturbed: bool,
     /// Up to when its time in the kernel is counted, and how long it had slept then.
     pub counted: (u64, u64),
     /// Told when a vfork child has left its parent's memory.
@@ -153,11 +157,12 @@ impl Ctx {
                 Trap::Syscall => self.syscall(),
                 Trap::Syscall32 => self.syscall32(),
                 Trap::Fault(signal) => self.fault(signal),
-                Trap::Preempted => {}
+                Trap::Preempted => self.disturbed = true,
                 Trap::OrderFailed(errno) => self.regs.rax = -i64::from(errno) as u64,
                 Trap::Dead => self.die(libc::SIGKILL),
             }
             if sched::need_resched() {
+                self.disturbed = true;
                 fiber::give_way();
             }
         }
@@ -304,6 +309,10 @@ impl Ctx {
             let Some(fiber) = fiber else { return ControlFlow::Continue(()) };
             if !fiber.is_interrupted() {
                 self.finish_syscall_without_signal();
+                rseq::before_guest(self);
+                if fiber.is_interrupted() {
+                    continue;
+                }
                 return ControlFlow::Continue(());
             }
             fiber.set_interrupted(false);

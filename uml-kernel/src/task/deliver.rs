@@ -99,6 +99,7 @@ pub fn force(ctx: &Ctx, info: SigInfo) {
 
 fn handle(ctx: &mut Ctx, info: &SigInfo, action: &Action) {
     restart_or_not(ctx, action);
+    super::rseq::leave_section(ctx);
     if let Err(e) = push_frame(ctx, info, action) {
         // No stack to put it on: SIGSEGV, for which there is none either.
         crate::log!("{}: no room for the frame of signal {} ({e:?})", ctx.task.tid, info.signo);

@@ -297,7 +297,9 @@ fn push_stack(
     let of = std::arch::x86_64::__cpuid(1);
     let auxv: Vec<(u64, u64)> = vec![
         (libc::AT_SYSINFO_EHDR, vdso),
-        (51, 3632), // AT_MINSIGSTKSZ
+        (51, 3632),              // AT_MINSIGSTKSZ
+        (27, super::rseq::USED), // AT_RSEQ_FEATURE_SIZE
+        (28, super::rseq::SIZE), // AT_RSEQ_ALIGN
         (libc::AT_HWCAP, of.edx.into()),
         (libc::AT_PAGESZ, PAGE),
         (libc::AT_CLKTCK, 100),
@@ -367,7 +369,7 @@ pub fn exec(ctx: &mut Ctx, mut request: Request) -> Result<()> {
     old.retire();
     drop(std::mem::replace(&mut ctx.mm, mm.clone()));
     ctx.regs = regs;
-    (ctx.fs_base, ctx.gs_base, ctx.orig_rax, ctx.restart) = (0, 0, None, None);
+    (ctx.fs_base, ctx.gs_base, ctx.orig_rax, ctx.restart, ctx.rseq) = (0, 0, None, None, None);
     // A table shared with others is not theirs to lose (CLONE_FILES).
     if Arc::strong_count(&ctx.files) > 2 {
         ctx.files = ctx.files.copy();

@@ -1,7 +1,7 @@
 //! New tasks: fork, vfork, clone, clone3.
 
 use super::ctx::Ctx;
-use super::process::{FsContext, Process, Task};
+use super::process::{Process, Task};
 use super::{Pid, kernel, table};
 use crate::base::fiber::Fiber;
 use crate::base::wait::{How, WaitQueue};
@@ -63,10 +63,6 @@ fn check(args: &CloneArgs) -> Result<()> {
     {
         return Err(Errno::EINVAL);
     }
-    if has(NAMESPACES & !libc::CLONE_NEWNS) {
-        // Namespaces other than of mounts come with the issue that needs them.
-        return Err(Errno::EINVAL);
-    }
     if args.stack >= TASK_SIZE || (has(libc::CLONE_SETTLS) && args.tls >= TASK_SIZE) {
         return Err(Errno::EPERM);
     }
@@ -99,18 +95,17 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     let has = |f: i32| args.flags & f as u64 != 0;
     let thread = has(libc::CLONE_THREAD);
     let creds = ctx.creds();
-    if has(libc::CLONE_NEWNS) {
+    if has(NAMESPACES) && !has(libc::CLONE_NEWUSER) {
         creds.need(Cap::SysAdmin)?;
+    }
+    if has(NAMESPACES) {
+        // There is one of each kind.
+        return Err(Errno::EINVAL);
     }
     check_limit(ctx, &creds)?;
     let tid = kernel().table.lock().new_pid()?;
     let files = if has(libc::CLONE_FILES) { ctx.files.clone() } else { ctx.files.copy() };
-    let fs = if has(libc::CLONE_FS) {
-        ctx.fs.clone()
-    } else {
-        let inner = ctx.fs.inner.lock().clone();
-        Arc::new(FsContext { inner: Mutex::new(Rank::Files, inner) })
-    };
+    let fs = if has(libc::CLONE_FS) { ctx.fs.clone() } else { ctx.fs.copy() };
     let mut regs = ctx.regs;
     regs.rax = 0;
     regs.rcx = regs.rip;
@@ -144,6 +139,7 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     inner.mm = Some(mm.clone());
     inner.clear_child_tid = if has(libc::CLONE_CHILD_CLEARTID) { args.child_tid } else { 0 };
     inner.robust_list = 0;
+    inner.policy = inner.policy.forked();
     if has(libc::CLONE_VM) && !has(libc::CLONE_VFORK) {
         inner.altstack = (0, 0, 2);
     }
@@ -181,6 +177,8 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         fs_base,
         gs_base: ctx.gs_base,
         counted: (0, 0),
+        rseq: ctx.rseq.filter(|_| !has(libc::CLONE_VM)),
+        disturbed: false,
         vfork: vfork.clone(),
     };
     child.publish_answers();
@@ -229,7 +227,6 @@ fn new_process(ctx: &Ctx, pid: Pid, args: &CloneArgs) -> Arc<Process> {
     };
     let limits = *parent.limits.lock();
     let process = Process::new(pid, actions, limits, args.exit_signal as i32);
-    process.nice.store(parent.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     process

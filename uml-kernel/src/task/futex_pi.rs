@@ -58,8 +58,9 @@ impl Claim {
     }
 }
 
-fn priority(_task: &Task) -> i32 {
-    0
+/// Real-time priorities come first; all others are one.
+fn priority(task: &Task) -> i32 {
+    task.inner.lock().policy.priority as i32
 }
 
 /// A lock that somebody waits for.

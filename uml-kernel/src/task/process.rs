@@ -54,8 +54,6 @@ pub struct Process {
     pub dumpable: AtomicU32,
     /// oom_score_adj.
     pub oom_score_adj: AtomicI32,
-    /// Nice value.
-    pub nice: AtomicI32,
     /// PR_SET_PERSONALITY.
     pub personality: AtomicU32,
 }
@@ -104,7 +102,6 @@ impl Process {
             subreaper: AtomicBool::new(false),
             dumpable: AtomicU32::new(1),
             oom_score_adj: AtomicI32::new(0),
-            nice: AtomicI32::new(0),
             personality: AtomicU32::new(0),
         })
     }
@@ -138,6 +135,14 @@ pub fn no_actions() -> Actions {
 pub struct FsContext {
     /// The three.
     pub inner: Mutex<FsInner>,
+}
+
+impl FsContext {
+    /// One of the same directories, to go its own ways.
+    pub fn copy(&self) -> Arc<FsContext> {
+        let inner = self.inner.lock().clone();
+        Arc::new(FsContext { inner: Mutex::new(Rank::Files, inner) })
+    }
 }
 
 /// What [`FsContext`] holds.
@@ -211,6 +216,10 @@ pub struct TaskInner {
     pub robust_list: u64,
     /// Alternate signal stack: address, size, flags.
     pub altstack: (u64, u64, i32),
+    /// Mode and nodes of set_mempolicy(2).
+    pub memory_policy: (u32, u64),
+    /// How it wishes to be scheduled.
+    pub policy: super::policy::Policy,
     /// Which system calls it may make.
     pub seccomp: super::seccomp::Seccomp,
 }

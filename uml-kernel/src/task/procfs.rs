@@ -277,7 +277,7 @@ impl Source for View {
         };
         let (tty, tpgid) = crate::fs::special::controlling_terminal(sid).unwrap_or((0, -1));
         let inner = self.inner();
-        let nice = self.process.nice.load(Ordering::Relaxed);
+        let policy = inner.as_ref().map(|i| i.policy).unwrap_or_default();
         let kernel_thread = self.process.pid == 1;
         let seccomp = inner.as_ref().map(|i| i.seccomp.clone()).unwrap_or_default();
         Status {
@@ -288,10 +288,12 @@ impl Source for View {
             tty,
             tpgid,
             threads: threads.max(1),
-            priority: 20 + nice,
-            nice,
+            priority: if policy.is_real_time() { -1 - policy.priority as i32 } else { 20 + policy.nice },
+            nice: policy.nice,
             start_time: self.task.as_ref().map_or(self.process.start, |t| t.start),
-            cpus_allowed: (1 << sched::cpus().min(63)) - 1,
+            rt_priority: policy.priority,
+            policy: policy.kind,
+            cpus_allowed: ((1 << sched::cpus().min(63)) - 1) & policy.cpus,
             exit_signal: self.process.exit_signal.load(Ordering::Relaxed),
             exit_code: zombie.unwrap_or(0),
             umask: inner.as_ref().and_then(|i| i.fs.as_ref()).map(|fs| fs.inner.lock().umask),

@@ -138,6 +138,9 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
         allow(s.ops, libc::SYS_close, [Any, Any, Any, Any, Any, Any]),
         allow(s.ops, libc::SYS_arch_prctl, [Int(0x1002), Any, Any, Any, Any, Any]), // ARCH_SET_FS
         allow(s.ops, libc::SYS_arch_prctl, [Int(0x1001), Any, Any, Any, Any, Any]), // ARCH_SET_GS
+        // Barriers for the threads of this memory, and no others: MEMBARRIER_CMD_PRIVATE_EXPEDITED and its registration.
+        allow(s.ops, libc::SYS_membarrier, [Int(8), Int(0), Any, Any, Any, Any]),
+        allow(s.ops, libc::SYS_membarrier, [Int(16), Int(0), Any, Any, Any, Any]),
         allow(s.ops, libc::SYS_sigaltstack, any),
         allow(s.ops, libc::SYS_exit, any),
         Rule {
