@@ -238,12 +238,21 @@ fn reachable(iov: &[(u64, u64)]) -> Result<()> {
     if iov.iter().all(fits) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
+/// Between the pieces of a long transfer: lets others run; false if the process is to end.
+fn goes_on(ctx: &Ctx) -> bool {
+    crate::base::fiber::give_way();
+    ctx.task.process.exiting().is_none()
+}
+
 fn read_pieces(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u64>) -> Result<u64> {
     let mut done = 0;
     for (base, len) in iov {
         let len = (*len).min(MAX_RW - done);
         let mut got = 0;
         loop {
+            if got > 0 && !goes_on(ctx) {
+                return Ok(done + got);
+            }
             let mut buffer = vec![0; ((len - got) as usize).min(PIECE)];
             if buffer.is_empty() && (len > 0 || done > 0) {
                 break;
@@ -327,6 +336,9 @@ pub(super) fn write_from(
         let len = (*len).min(MAX_RW - done);
         let mut put = 0;
         loop {
+            if put > 0 && !goes_on(ctx) {
+                return Ok(done + put);
+            }
             let mut buffer = vec![0; ((len - put) as usize).min(PIECE)];
             if buffer.is_empty() && (len > 0 || done > 0) {
                 break;
@@ -429,6 +441,9 @@ fn copy(
     let mut done = 0;
     let mut buffer = vec![0; PIECE.min(count as usize)];
     while done < count {
+        if done > 0 && !goes_on(ctx) {
+            break;
+        }
         let want = ((count - done) as usize).min(PIECE);
         let n = match input.ops().read(input, &mut buffer[..want], start + done) {
             Ok(0) => break,
