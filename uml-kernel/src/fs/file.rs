@@ -46,6 +46,10 @@ pub trait FileOps: Send + Sync + 'static {
     fn seekable(&self) -> bool {
         true
     }
+    /// Whether `lseek` knows where it ends.
+    fn has_end(&self) -> bool {
+        true
+    }
     /// Whether its position never moves: `lseek` accepts anything, and stays (null_lseek).
     fn stays_at_zero(&self) -> bool {
         false

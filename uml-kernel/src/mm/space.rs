@@ -433,6 +433,11 @@ impl Mm {
         Ok(())
     }
 
+    /// Whether the byte there can be written, by the books.
+    pub fn takes(&self, addr: u64) -> bool {
+        self.inner.lock().vmas.find(addr).is_some_and(|v| v.prot & libc::PROT_WRITE != 0)
+    }
+
     /// Whether writing there could succeed, by the books.
     pub fn is_writable(&self, addr: u64, len: u64) -> bool {
         let Some(end) = addr.checked_add(len) else { return false };

@@ -34,6 +34,8 @@ pub struct Request {
     pub path: Path,
     /// The name it was called by, for AT_EXECFN and scripts.
     pub name: Vec<u8>,
+    /// Nothing is found by that name once the program runs: scripts cannot be read.
+    pub unreachable: bool,
     /// Arguments.
     pub args: Vec<Vec<u8>>,
     /// Environment.
@@ -93,6 +95,9 @@ fn load(request: &mut Request, no_new_privs: bool) -> Result<Loaded> {
         let file = open(&request.lookup, &request.path)?;
         let bytes = head(&file)?;
         if let Some((name, argument)) = script(&bytes) {
+            if request.unreachable {
+                return Err(Errno::ENOENT);
+            }
             depth += 1;
             if depth > MAX_SCRIPTS {
                 return Err(Errno::ELOOP);

@@ -173,7 +173,7 @@ impl Expire for PosixDue {
         if interval > 0 {
             let now = clock.now();
             let due = due.unwrap_or(now);
-            missed = now.saturating_sub(due) / interval;
+            missed = now.saturating_sub(due).checked_div(interval).unwrap_or(0);
             next = Some(arm(&process, self.id, &clock, due + (missed + 1) * interval));
         }
         let mut timers = process.timers.lock();
