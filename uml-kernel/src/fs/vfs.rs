@@ -1,6 +1,7 @@
 //! Operations on the tree, with the checks of permission that they need: what system calls are made of.
 
 use super::cred::{MAY_EXEC, MAY_READ, MAY_WRITE};
+use super::writers::Claim;
 use super::{
     Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path,
     RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, kind,
@@ -141,12 +142,18 @@ fn open_inode(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
         kind::CHR | kind::BLK => super::special::open_device(path, attr, flags - OpenFlags::CLOEXEC),
         kind::DIR => Ok(File::new(Arc::new(super::dirfile::Directory::default()), path, kept)),
         _ => {
+            // Before anything is cut.
+            let claim = if flags.writes() { Some(Claim::writer(attr.dev, attr.ino)?) } else { None };
             if flags.contains(OpenFlags::TRUNC) && attr.size > 0 {
                 let change = SetAttr { size: Some(0), ..SetAttr::default() };
                 path.inode().set_attr(&change)?;
             }
             let ops = path.inode().clone().open(kept)?;
-            Ok(File::new(ops, path, kept))
+            let file = File::new(ops, path, kept);
+            if let Some(claim) = claim {
+                file.keep(claim);
+            }
+            Ok(file)
         }
     }
 }
