@@ -1,4 +1,5 @@
-//! The benchmark suite: merging against the tools it replaces, the COW device against plain system calls.
+//! The benchmark suite: merging against the tools it replaces, the COW device against plain system calls, the guest kernel against
+//! the host, the real UML and gVisor.
 //!
 //! Figures are ratios of work done in one run, by turns, because the machine changes between runs. Goals are
 //! printed beside them and never decide the exit status: a shared machine proves nothing by one slow run.
@@ -6,6 +7,7 @@
 mod cloning;
 mod device;
 mod images;
+mod kernel;
 mod lookup;
 mod measure;
 mod merge;
@@ -69,6 +71,7 @@ enum Suite {
     Merge,
     Device,
     Clone,
+    Kernel,
     All,
 }
 
@@ -89,6 +92,12 @@ fn main() -> Result<()> {
         need = need.max(args.clone_size * 3);
     }
     measure::catch_signals()?;
+    if args.suite == Suite::Kernel {
+        let mut report = Report::new()?;
+        report.note(&format!("{}.", workdir::machine()));
+        kernel::suite(args.runs, &mut report)?;
+        return report.finish();
+    }
     let dir = WorkDir::choose(args.dir.as_deref(), need)?;
     let mut report = Report::new()?;
     report.note(&format!("Working in {}.", dir.describe()));
@@ -111,6 +120,10 @@ fn main() -> Result<()> {
     if wants(Suite::Device) {
         device::suite(args.device_size, &dir, &mut report)?;
         lookup::suite(&dir, &mut report)?;
+    }
+    drop(pool);
+    if wants(Suite::Kernel) {
+        kernel::suite(args.runs, &mut report)?;
     }
     report.note(&format!("{}.", workdir::machine()));
     report.finish()

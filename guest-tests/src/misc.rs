@@ -492,7 +492,7 @@ fn rseq_sections() {
     );
     let s = read(&r);
     say!("cpu={} start={}", s.cpu as i32, s.cpu_start);
-    let t = std::thread::spawn(|| unregister_libc());
+    let t = std::thread::spawn(unregister_libc);
     say!("a new thread has its own={}", t.join().unwrap());
 }
 

@@ -506,7 +506,32 @@ fn fork_in_thread() {
     say!("waited for by another thread={}", wait(pid));
 }
 
+/// MXCSR and the x87 control word.
+fn modes() -> (u32, u16) {
+    let (mut mxcsr, mut fcw) = (0u32, 0u16);
+    unsafe { std::arch::asm!("stmxcsr [{}]", "fnstcw [{}]", in(reg) &mut mxcsr, in(reg) &mut fcw) };
+    // Flags of past exceptions are not modes.
+    (mxcsr & !0x3f, fcw)
+}
+
+fn float_modes() {
+    // Threads begin with their creator's modes, also those that begin where another has ended with modes of its own.
+    for round in 0..12u32 {
+        let (mxcsr, fcw) = (0x1f80 | (round & 3) << 13, 0x37f ^ ((round & 1) << 8) as u16);
+        unsafe { std::arch::asm!("ldmxcsr [{}]", "fldcw [{}]", in(reg) &mxcsr, in(reg) &fcw) };
+        let child = std::thread::spawn(|| {
+            let seen = modes();
+            let (other, word) = (0x7f80u32, 0xf7fu16);
+            unsafe { std::arch::asm!("ldmxcsr [{}]", "fldcw [{}]", in(reg) &other, in(reg) &word) };
+            seen
+        });
+        let (m, f) = child.join().unwrap_or_default();
+        say!("round {round}: {m:#x} {f:#x}");
+    }
+}
+
 pub(crate) const CASES: &[Case] = &[
+    ("float_modes", float_modes),
     ("ids", ids),
     ("sharing", sharing),
     ("futex_basic", futex_basic),

@@ -245,7 +245,7 @@ fn cpu_intervals() {
         say!("set={}", sys!(SYS_setitimer, which, &[0i64, 10_000, 0, 20_000], 0));
         let start = read_clock(2);
         say!("three ticks={}", busy(|| COUNT.load(SeqCst) >= 3));
-        say!("in good time={}", (35..1000).contains(&(read_clock(2) - start)));
+        say!("in good time={}", read_clock(2) - start >= 20);
         let r = sys!(SYS_getitimer, which, &mut it);
         say!("get={r} interval={} {} left={}", it[0], it[1], it[2] == 0 && it[3] <= 20_000);
         say!("off={}", sys!(SYS_setitimer, which, &[0i64; 4], &mut it));
@@ -274,7 +274,7 @@ fn cpu_timers() {
         sys!(SYS_timer_gettime, id, &mut left);
         say!(
             "in good time={} interval={} left={}",
-            (35..1000).contains(&(read_clock(clock) - start)),
+            read_clock(clock) - start >= 20,
             left[1],
             left[3] <= 10_000_000
         );

@@ -51,7 +51,7 @@ enum Do<'a> {
 }
 
 const STEPS: &[Do<'_>] = &[
-    Do::Type("PS1='$ '; cd /tmp; clear", "$"),
+    Do::Type("PS1='$ '; cd \"$(mktemp -d)\"; clear", "$"),
     Do::Type("tty | sed s/[0-9]*$//; test -t 0 && echo terminal; stty size", "24 80"),
     // Job control.
     Do::Type("sleep 100", "sleep 100"),
@@ -78,7 +78,7 @@ const STEPS: &[Do<'_>] = &[
     // Line editing, history.
     Do::Keys(&["Up", "C-a", "#", "Enter"], "#echo 132"),
     // vim.
-    Do::Type("clear; rm -f vt.txt; vim -u NONE -i NONE -N vt.txt", "vt.txt"),
+    Do::Type("clear; vim -u NONE -i NONE -n -N vt.txt", "vt.txt"),
     Do::Keys(&["i", "h", "e", "l", "l", "o", "Enter", "t", "w", "o", "Escape"], "two"),
     Do::Keys(&["y", "y", "3", "p", "g", "g", "x"], "ello"),
     Do::Keys(&[":", "w", "q", "Enter"], "$"),
@@ -98,7 +98,7 @@ const STEPS: &[Do<'_>] = &[
     // A pseudo-terminal in the guest, and a raw program's settings given back.
     Do::Type("clear; script -qc 'stty size; echo inner $((6*7))' /dev/null", "inner 42"),
     Do::Type("stty -echo; echo hidden; stty echo", "hidden"),
-    Do::Type("exit 7", "status 7"),
+    Do::Type("rmdir \"$PWD\"; cd /; exit 7", "status 7"),
 ];
 
 #[test]

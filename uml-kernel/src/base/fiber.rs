@@ -10,6 +10,7 @@ use super::time::now;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::Cell;
+use std::panic::Location;
 use std::ptr::null;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
@@ -43,6 +44,8 @@ pub struct Fiber {
     off: AtomicU64,
     /// What it is the kernel side of, for the layers above.
     pub owner: parking_lot::RwLock<Option<Arc<dyn std::any::Any + Send + Sync>>>,
+    /// Where it waited last.
+    place: AtomicPtr<Location<'static>>,
 }
 
 // SAFETY: the coroutine is touched by one vCPU thread at a time (its lock is held while it runs), and what lives on its stack is `Send`,
@@ -88,6 +91,7 @@ impl Fiber {
             stopped: AtomicU64::new(0),
             off: AtomicU64::new(0),
             owner: parking_lot::RwLock::new(None),
+            place: AtomicPtr::default(),
         }))
     }
 
@@ -115,6 +119,18 @@ impl Fiber {
                 Stop::End
             }
         }
+    }
+
+    /// Notes where in the kernel it waits.
+    pub(super) fn waits_at(&self, place: &'static Location<'static>) {
+        self.place.store(std::ptr::from_ref(place).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Where in the kernel it sleeps; `None` if it does not.
+    pub fn sleeps_at(&self) -> Option<&'static Location<'static>> {
+        let asleep = self.state.load(Ordering::SeqCst) == ASLEEP;
+        // SAFETY: null, or stored by `waits_at` from a reference that is valid for ever.
+        unsafe { self.place.load(Ordering::Relaxed).as_ref() }.filter(|_| asleep)
     }
 
     /// From now on a wake-up is not lost: the next [`sleep`] returns at once if one came.

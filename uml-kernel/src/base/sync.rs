@@ -73,6 +73,11 @@ impl<T: ?Sized> Mutex<T> {
         MutexGuard { inner: self.inner.lock(), _held: held }
     }
 
+    /// Takes the lock whatever else is held, if it can be had in time: for a kernel that panics.
+    pub fn look(&self, patience: std::time::Duration) -> Option<parking_lot::MutexGuard<'_, T>> {
+        self.inner.try_lock_for(patience)
+    }
+
     /// Takes two locks of one rank, in the order of their addresses; `None` for the second if they are the same.
     #[track_caller]
     pub fn lock_two<'a>(a: &'a Mutex<T>, b: &'a Mutex<T>) -> (MutexGuard<'a, T>, Option<MutexGuard<'a, T>>) {

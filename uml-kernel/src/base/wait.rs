@@ -197,11 +197,13 @@ impl WaitQueue {
     }
 
     /// Waits until `condition` gives something. It is asked after each wake-up, without locks.
+    #[track_caller]
     pub fn wait<T>(&self, how: How, condition: impl FnMut() -> Option<T>) -> Result<T, Ended> {
         wait_any(&[(self, Events::all())], how, condition)
     }
 
     /// Waits for `events`, until `condition` gives something.
+    #[track_caller]
     pub fn wait_for<T>(
         &self,
         events: Events,
@@ -213,6 +215,7 @@ impl WaitQueue {
 }
 
 /// Waits on several queues at once, until `condition` gives something.
+#[track_caller]
 pub fn wait_any<T>(
     queues: &[(&WaitQueue, Events)],
     how: How,
@@ -266,11 +269,13 @@ impl Waiter {
     }
 
     /// Waits until `condition` gives something.
+    #[track_caller]
     pub fn wait<T>(&self, how: How, mut condition: impl FnMut() -> Option<T>) -> Result<T, Ended> {
         let Some(fiber) = &self.fiber else {
             // Not in a fiber: only the kernel's own start and end, where nothing has to be waited for.
             return condition().ok_or(Ended::TimedOut);
         };
+        fiber.waits_at(std::panic::Location::caller());
         let mut timer = None;
         loop {
             fiber.prepare();
@@ -297,6 +302,7 @@ impl Waiter {
 }
 
 /// Sleeps until `deadline`, or a signal.
+#[track_caller]
 pub fn sleep_until(deadline: Instant) -> Result<(), Ended> {
     let how = How { deadline: Some(deadline), ..How::default() };
     match Waiter::new().wait(how, || None::<()>) {

@@ -72,6 +72,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
     let kernel = Kernel::start(platform.clone(), Options { strace: options.strace.clone(), cmdline });
     kernel.usage.set_limit(options.mem);
     crate::task::procfs::register(options.mem);
+    super::panic::install(platform.clone());
     let terminal = super::terminal::take()?;
     for major in [5, 136] {
         crate::fs::dev::register(major, Arc::new(tty::open));
@@ -173,8 +174,12 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         }
         let kind = if rustix::termios::isatty(&host) { crate::fs::kind::CHR } else { crate::fs::kind::FIFO };
         let path = anon::new_path(AnonKind::Pipe, kind | 0o600, uid, gid);
+        // As the host has it: a pipe's end is read from or written to, not both.
+        let flags = rustix::fs::fcntl_getfl(&host).map_or(OpenFlags::RDWR, |f| {
+            OpenFlags::from_bits_truncate(f.bits()) & (OpenFlags::RDWR | OpenFlags::WRONLY)
+        });
         let ops = Arc::new(StreamFile(HostStream::new(host)?));
-        files.add(File::new(ops, path, OpenFlags::RDWR), false)?;
+        files.add(File::new(ops, path, flags), false)?;
     }
     let umask = 0o022;
     let fs =

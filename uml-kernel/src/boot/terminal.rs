@@ -70,11 +70,6 @@ pub(super) fn take() -> Result<Option<Guard>> {
         }),
     );
     *SAVED.lock() = Some((fd.try_clone()?, before));
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        restore();
-        hook(info);
-    }));
     tcsetattr(&fd, OptionalActions::Drain, &raw).context("cannot make the terminal raw")?;
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGWINCH, libc::SIGTERM, libc::SIGHUP])?;
     let resized = tty.clone();

@@ -437,7 +437,13 @@ impl Mm {
         if !inner.vmas.covers(addr, end) && inner.vmas.overlapping(addr, end).next().is_none() {
             return Err(Errno::ENOMEM);
         }
-        thread.call(&[Op::advise(addr, end - addr, advice)]).map_err(host_error)?;
+        let op = Op::advise(addr, end - addr, advice);
+        if matches!(advice, libc::MADV_DONTNEED | libc::MADV_FREE) && inner.vmas.covers(addr, end) {
+            // Cannot fail, so it is made on the way back to the guest; threads that end do this to their stacks.
+            thread.order(op)?;
+        } else {
+            thread.call(&[op]).map_err(host_error)?;
+        }
         Ok(())
     }
 

@@ -71,6 +71,11 @@ impl Op {
         Op { nr: OP_EXCHANGE, args: [at, old.into(), new.into(), 0, 0, 0] }
     }
 
+    /// Loads MXCSR and the x87 control word from an address.
+    pub fn load_control(at: u64) -> Op {
+        Op { nr: OP_CONTROL, args: [at, 0, 0, 0, 0, 0] }
+    }
+
     /// Ends the stub thread.
     pub fn exit_thread() -> Op {
         Op::new(libc::SYS_exit, &[0])

@@ -22,9 +22,24 @@ pub struct Stub {
     windows: OwnedFd,
     slots: Mutex<Slots>,
     dead: AtomicBool,
+    /// Threads that no task has, for the next ones.
+    parked: Mutex<Vec<Parked>>,
     /// Held from the sending of descriptors until they are closed again: they get fixed numbers, and there is one table for all threads.
     passing: Mutex<()>,
 }
+
+/// A thread whose task has ended: it waits for orders, and begins another task without a clone.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) window: Arc<Window>,
+    pub(super) tid: i32,
+    pub(super) cpu: Option<usize>,
+    /// The signal frame it stopped in, if it did.
+    pub(super) frame: Option<usize>,
+}
+
+/// Threads kept for later, at most; each holds a host thread.
+const MOST_PARKED: usize = 8;
 
 #[derive(Debug, Default)]
 struct Slots(Vec<Slot>);
@@ -90,6 +105,21 @@ impl Stub {
         Ok((window, false))
     }
 
+    /// Keeps a thread for later; false if there are enough.
+    pub(super) fn park(&self, thread: Parked) -> bool {
+        let mut parked = self.parked.lock();
+        let room = parked.len() < MOST_PARKED;
+        if room {
+            parked.push(thread);
+        }
+        room
+    }
+
+    /// A thread that was kept.
+    pub(super) fn unpark(&self) -> Option<Parked> {
+        self.parked.lock().pop()
+    }
+
     /// A thread is done with its window.
     pub(super) fn free_window(&self, number: usize) {
         if let Some(slot) = self.slots.lock().0.get_mut(number) {
@@ -141,6 +171,7 @@ impl Platform {
             windows,
             slots: Mutex::default(),
             dead: AtomicBool::new(false),
+            parked: Mutex::default(),
             passing: Mutex::new(()),
         });
         let (window, _) = stub.new_window()?;
@@ -223,6 +254,7 @@ impl Platform {
             windows,
             slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
+            parked: Mutex::default(),
             passing: Mutex::new(()),
         });
         registry.insert(pid, Arc::downgrade(&stub));

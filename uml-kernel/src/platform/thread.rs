@@ -1,7 +1,7 @@
 //! One stub thread: stopped in a trap, ordered to make host calls, sent back to the guest.
 
 use super::ops::Op;
-use super::process::{Platform, Stub};
+use super::process::{Parked, Platform, Stub};
 use super::window::Window;
 use super::x86_64::layout::*;
 use super::x86_64::{Regs, WORDS, frame, patch::Patches, stub::Sites};
@@ -67,6 +67,8 @@ pub struct StubThread {
     /// What the stub has read ahead for the call it stopped in.
     prefetched: Prefetched,
     saves_extended: bool,
+    /// Its window is a parked thread's now.
+    keeps_window: bool,
 }
 
 /// Guest memory that came with a trap: copied once, like any other.
@@ -95,6 +97,7 @@ impl StubThread {
             cpu: None,
             prefetched: Prefetched::default(),
             saves_extended: false,
+            keeps_window: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl StubThread {
             cpu: self.cpu,
             prefetched: Prefetched::default(),
             saves_extended: false,
+            keeps_window: false,
         }
     }
 
@@ -264,6 +268,15 @@ impl StubThread {
     pub fn retire(mut self) {
         if self.tid != self.stub.pid() && !self.stub.is_dead() {
             self.orders.clear();
+            let frame = match self.stopped {
+                Stopped::Fast => None,
+                Stopped::Frame(uc) => Some(uc),
+            };
+            let parked = Parked { window: self.window.clone(), tid: self.tid, cpu: self.cpu, frame };
+            self.keeps_window = self.stub.park(parked);
+            if self.keeps_window {
+                return;
+            }
             self.put_ops(&[Op::exit_thread()], true);
             self.give();
         }
@@ -452,8 +465,21 @@ impl StubThread {
         Ok(())
     }
 
-    /// Starts another thread in this process, to begin at `regs`.
-    pub fn spawn(&mut self, regs: &Regs, fs_base: u64, platform: &Platform) -> Result<StubThread> {
+    /// Starts another thread in this process, to begin at `regs`. `fresh` if what it has in vector registers is nobody's concern: then
+    /// it may be one whose task has ended.
+    pub fn spawn(
+        &mut self,
+        regs: &Regs,
+        fs_base: u64,
+        fresh: bool,
+        platform: &Platform,
+    ) -> Result<StubThread> {
+        if fresh
+            && self.stopped == Stopped::Fast
+            && let Some(parked) = self.stub.unpark()
+        {
+            return self.revive(parked, fs_base);
+        }
         let (window, mapped) = self.stub.new_window()?;
         let top = window.guest_address() + WINDOW_SIZE;
         let flags = libc::CLONE_VM
@@ -509,6 +535,32 @@ impl StubThread {
         thread.put_altstack(stack);
         thread.order(Op::new(libc::SYS_sigaltstack, &[thread.window.guest_address() + stack as u64, 0]))?;
         thread.order(Op::set_gs(thread.window.guest_address()))?;
+        thread.order(Op::set_fs(fs_base))?;
+        Ok(thread)
+    }
+
+    /// A parked thread begins anew: a clone costs five times as much.
+    fn revive(&self, parked: Parked, fs_base: u64) -> Result<StubThread> {
+        let mut thread = StubThread::new(self.stub.clone(), parked.window, parked.tid);
+        thread.cpu = parked.cpu;
+        let window = &thread.window;
+        window.set_u32(W_SAVE_EXTENDED, 0);
+        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
+        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
+        // The modes of its floating point are its creator's. Reserved bits, which the guest could have put there, would fault.
+        let (mxcsr, fcw) = (self.window.u32(W_CONTROL) & 0xffff, self.window.u32(W_CONTROL + 4) as u16);
+        let base = window.guest_address();
+        match parked.frame {
+            None => {
+                window.set_u64(W_CONTROL, u64::from(mxcsr) | u64::from(fcw) << 32);
+                thread.order(Op::load_control(base + W_CONTROL as u64))?;
+            }
+            Some(uc) => {
+                frame::set_control(window, uc, fcw, mxcsr);
+                thread.stopped = Stopped::Frame(uc);
+            }
+        }
+        thread.order(Op::set_gs(base))?;
         thread.order(Op::set_fs(fs_base))?;
         Ok(thread)
     }
@@ -577,7 +629,9 @@ impl StubThread {
 
 impl Drop for StubThread {
     fn drop(&mut self) {
-        self.stub.free_window(self.window.slot());
+        if !self.keeps_window {
+            self.stub.free_window(self.window.slot());
+        }
     }
 }
 

@@ -174,7 +174,7 @@ fn lock(ctx: &mut Ctx, file: &Arc<File>, command: i32, at: u64) -> Result<u64> {
     let (start, end) = match len {
         0 => (start, i64::MAX),
         l if l > 0 => (start, start.checked_add(l - 1).ok_or(Errno::EOVERFLOW)?),
-        l => (start + l, start - 1),
+        l => (start.checked_add(l).ok_or(Errno::EINVAL)?, start - 1),
     };
     if start < 0 || end < start {
         return Err(Errno::EINVAL);

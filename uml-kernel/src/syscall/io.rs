@@ -404,7 +404,7 @@ fn write_bytes(ctx: &Ctx, file: &Arc<File>, bytes: &[u8], at: Option<u64>, limit
             ctx.signal_self(SigInfo::user(libc::SIGXFSZ, SI_USER, ctx.task.process.pid, 0));
             return Err(Errno::EFBIG);
         }
-        bytes = &bytes[..bytes.len().min((limit - start) as usize)];
+        bytes = &bytes[..bytes.len().min(limit.saturating_sub(start) as usize)];
     }
     let result = match at {
         Some(_) if file.flags().contains(OpenFlags::APPEND) => file.ops().append(file, bytes).map(|(n, _)| n),

@@ -177,7 +177,7 @@ fn msync(ctx: &mut Ctx, [addr, len, flags, ..]: Args) -> Result<u64> {
 
 fn lock_range(ctx: &mut Ctx, addr: u64, len: u64) -> Result<u64> {
     let start = addr & !(PAGE - 1);
-    let len = page_up(len + (addr - start)).ok_or(Errno::EINVAL)?;
+    let len = len.checked_add(addr - start).and_then(page_up).ok_or(Errno::EINVAL)?;
     if len == 0 {
         return Ok(0);
     }

@@ -102,6 +102,12 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
 /// Numbers that the table holds.
 const NUMBERS: usize = 512;
 
+/// The name of a system call that is there.
+pub fn name(nr: u64) -> Option<&'static str> {
+    let mut entries = FAMILIES.iter().flat_map(|(_, entries)| entries.iter());
+    entries.find(|e| e.nr as u64 == nr).map(|e| e.name)
+}
+
 /// The table for people: a line a call, by family.
 pub fn table_text() -> String {
     let all = || FAMILIES.iter().flat_map(|(_, entries)| entries.iter());

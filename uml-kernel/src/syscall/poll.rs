@@ -35,7 +35,8 @@ pub(super) const TABLE: &[Entry] = &[
                 if s < 0 || us < 0 {
                     return Err(Errno::EINVAL);
                 }
-                let ns = (s as u64).saturating_mul(1_000_000_000).saturating_add(us as u64 * 1000);
+                let ns =
+                    (s as u64).saturating_mul(1_000_000_000).saturating_add((us as u64).saturating_mul(1000));
                 Some(if ns == 0 { 0 } else { time::now().saturating_add(ns) })
             }
         };

@@ -289,7 +289,7 @@ fn setitimer(ctx: &mut Ctx, [which, new, old, ..]: Args) -> Result<u64> {
             if s < 0 || !(0..1_000_000).contains(&us) {
                 return Err(Errno::EINVAL);
             }
-            Ok((s as u64).saturating_mul(1_000_000_000) + us as u64 * 1000)
+            Ok((s as u64).saturating_mul(1_000_000_000).saturating_add(us as u64 * 1000))
         };
         interval = tv()?;
         value = tv()?;

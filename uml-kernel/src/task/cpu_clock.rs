@@ -227,7 +227,7 @@ fn limit(process: &Arc<Process>, total: u64) -> u64 {
     if total >= next {
         send::to_process(process, SigInfo::kernel(libc::SIGXCPU));
         next += SECOND;
-        process.limits.lock()[WHICH].0 = soft + 1;
+        process.limits.lock()[WHICH].0 = soft.saturating_add(1);
     }
     next.min(hard.saturating_mul(SECOND)).saturating_sub(total)
 }

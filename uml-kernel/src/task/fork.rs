@@ -116,7 +116,13 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     let fs_base = if has(libc::CLONE_SETTLS) { args.tls } else { ctx.fs_base };
     // The stub comes last of what can fail. The child exists on the host from here on, stopped.
     let (mut stub, mm) = if has(libc::CLONE_VM) {
-        (ctx.stub.spawn(&regs, fs_base, &kernel().platform)?, ctx.mm.clone())
+        (
+            {
+                let fresh = thread && args.stack != 0;
+                ctx.stub.spawn(&regs, fs_base, fresh, &kernel().platform)?
+            },
+            ctx.mm.clone(),
+        )
     } else {
         ctx.stub.flush()?;
         let stub = kernel().platform.fork(&mut ctx.stub)?;

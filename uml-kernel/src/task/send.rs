@@ -20,9 +20,33 @@ pub fn to_task(task: &Arc<Task>, info: SigInfo) {
 }
 
 fn send(process: &Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) {
+    if let Some(posted) = post(process, only, info) {
+        posted.tell();
+    }
+}
+
+/// A signal that is pending, and whom it will interrupt.
+struct Posted<'a> {
+    process: &'a Process,
+    tasks: Vec<Arc<Task>>,
+    /// What waiters for signals are told.
+    news: Events,
+}
+
+impl Posted<'_> {
+    fn tell(self) {
+        for task in self.tasks {
+            task.interrupt();
+        }
+        self.process.signal_events.wake(self.news);
+    }
+}
+
+/// Makes a signal pending, without telling anybody; `None` if it does nothing.
+fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) -> Option<Posted<'a>> {
     let signo = info.signo;
     if signo == 0 {
-        return;
+        return None;
     }
     let threads = kernel().table.threads(process.pid);
     if bit(signo) & STOPS != 0 {
@@ -34,11 +58,7 @@ fn send(process: &Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) {
     }
     if signo == libc::SIGKILL {
         let _ = process.group_exit.compare_exchange(NOT_EXITING, signo, Ordering::SeqCst, Ordering::SeqCst);
-        for task in &threads {
-            task.interrupt();
-        }
-        process.signal_events.wake_all();
-        return;
+        return Some(Posted { process, tasks: threads, news: Events::all() });
     }
     let blocked_or_waited = |t: &Arc<Task>| {
         t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
@@ -50,14 +70,14 @@ fn send(process: &Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) {
         None => threads.iter().any(blocked_or_waited),
     };
     if ignored && !wanted {
-        return;
+        return None;
     }
-    match only {
+    let task = match only {
         Some(task) => {
             task.queue(info);
-            if !task.blocked() & bit(signo) != 0 || task.waited_for.load(Ordering::SeqCst) & bit(signo) != 0 {
-                task.interrupt();
-            }
+            let takes =
+                !task.blocked() & bit(signo) != 0 || task.waited_for.load(Ordering::SeqCst) & bit(signo) != 0;
+            takes.then(|| task.clone())
         }
         None => {
             process.shared.lock().push(info);
@@ -66,12 +86,10 @@ fn send(process: &Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) {
             };
             // The first thread, if it can, as Linux does; else whoever can.
             let first = threads.iter().find(|t| t.tid == process.pid).filter(takes);
-            if let Some(task) = first.or_else(|| threads.iter().find(takes)) {
-                task.interrupt();
-            }
+            first.or_else(|| threads.iter().find(takes)).cloned()
         }
-    }
-    process.signal_events.wake(Events::READ);
+    };
+    Some(Posted { process, tasks: task.into_iter().collect(), news: Events::READ })
 }
 
 fn discard(process: &Process, threads: &[Arc<Task>], set: u64) {
@@ -113,9 +131,9 @@ pub fn to_group(pgid: Pid, info: SigInfo) -> Result<()> {
     if group.is_empty() {
         return Err(Errno::ESRCH);
     }
-    for process in group {
-        to_process(&process, info);
-    }
+    // All have it before one can act on it: of a pipeline that is interrupted, the reader must not see the writer's end first.
+    let posted: Vec<_> = group.iter().filter_map(|process| post(process, None, info)).collect();
+    posted.into_iter().for_each(Posted::tell);
     Ok(())
 }
 

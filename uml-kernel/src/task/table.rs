@@ -63,6 +63,11 @@ impl Table {
         self.inner.lock()
     }
 
+    /// For a kernel that panics: see [`Mutex::look`].
+    pub fn look(&self, patience: std::time::Duration) -> Option<parking_lot::MutexGuard<'_, Inner>> {
+        self.inner.look(patience)
+    }
+
     /// A process by number.
     pub fn process(&self, pid: Pid) -> Option<Arc<Process>> {
         self.inner.lock().processes.get(&pid).map(|e| e.process.clone())

@@ -128,7 +128,7 @@ impl Expire for Alarm {
         let Some((due, interval, _)) = &old else { return };
         if *interval > 0 {
             let behind = Clock::of_interval(&process, self.which).now().saturating_sub(*due) / interval;
-            let next = due + (behind + 1) * interval;
+            let next = due.saturating_add((behind + 1).saturating_mul(*interval));
             let armed = Alarm::set(&process, self.which, next);
             process.timers.lock().intervals[self.which] = Some((next, *interval, armed));
         }
@@ -170,11 +170,16 @@ impl Expire for PosixDue {
         };
         let mut next = None;
         let mut missed = 0;
-        if interval > 0 {
-            let now = clock.now();
-            let due = due.unwrap_or(now);
-            missed = now.saturating_sub(due).checked_div(interval).unwrap_or(0);
-            next = Some(arm(&process, self.id, &clock, due + (missed + 1) * interval));
+        let now = clock.now();
+        let due = due.unwrap_or(now);
+        if let Some(times) = now.saturating_sub(due).checked_div(interval) {
+            missed = times;
+            next = Some(arm(
+                &process,
+                self.id,
+                &clock,
+                due.saturating_add((missed + 1).saturating_mul(interval)),
+            ));
         }
         let mut timers = process.timers.lock();
         let Some(t) = timers.posix.get_mut(&self.id) else { return };

@@ -66,6 +66,24 @@ pub fn fpstate(window: &Window, uc: usize) -> Option<Vec<u8>> {
     (size >= 512 && offset + size <= WINDOW_SIZE as usize).then(|| window.bytes(offset, size))
 }
 
+/// Gives a frame the floating-point modes of another thread: the x87 control word and MXCSR. False if it has no such state.
+pub fn set_control(window: &Window, uc: usize, fcw: u16, mxcsr: u32) -> bool {
+    // struct _fpstate: control word at 0, MXCSR at 24; the header of the extended state at 512, which says what is in use.
+    const MXCSR: usize = 24;
+    const XSTATE_BV: usize = 512;
+    let Some(offset) = window.u64(uc + UC_FPSTATE).checked_sub(window.guest_address()) else { return false };
+    let offset = offset as usize;
+    if offset < W_ALTSTACK || offset + XSTATE_BV + 8 > WINDOW_SIZE as usize || !offset.is_multiple_of(8) {
+        return false;
+    }
+    window.write(offset, &fcw.to_le_bytes());
+    window.set_u32(offset + MXCSR, mxcsr);
+    if window.u32(offset + SW_BYTES) == MAGIC1 {
+        window.set_u64(offset + XSTATE_BV, window.u64(offset + XSTATE_BV) | 3);
+    }
+    true
+}
+
 /// Turns what `xsave64` wrote into the window into the form of a signal frame.
 pub fn xsave_to_fpstate(window: &Window, layout: &XStateLayout) -> Vec<u8> {
     let mut state = window.bytes(W_XSAVE, layout.size);

@@ -68,6 +68,8 @@ pub const W_PREFETCH_LEN: usize = 0x58;
 pub const W_SAVE_EXTENDED: usize = 0x4c;
 /// `u32`: not 0 while the host thread of this window exists; the host clears it (CLONE_CHILD_CLEARTID).
 pub const W_ALIVE: usize = 0x60;
+/// MXCSR, and the x87 control word, as they were at the last system call from a patched site.
+pub const W_CONTROL: usize = 0x68;
 /// 18 `u64`: registers saved by the trampoline, in the order of [`super::Regs`].
 pub const W_REGS: usize = 0x80;
 /// Host calls, [`OP_SIZE`] each.
@@ -117,3 +119,5 @@ pub const OP_XSAVE: u64 = 0x1000;
 pub const OP_COPY: u64 = 0x1001;
 /// Not a host call: puts argument 2 into the word at argument 0 if that is argument 1; the result is what was there.
 pub const OP_EXCHANGE: u64 = 0x1002;
+/// Pseudo call: loads MXCSR and the x87 control word from memory.
+pub const OP_CONTROL: u64 = 0x1003;
