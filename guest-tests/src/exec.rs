@@ -200,6 +200,11 @@ fn errors() {
     let w = open(c"x", libc::O_RDWR);
     say!("open for writing={}", attempt(c"./x", &[c"x"], &[]));
     crate::run::close(w);
+    say!(
+        "after it={} own program for writing={}",
+        attempt(c"./x", &[c"x"], &[]),
+        sys!(SYS_open, &*exe(), libc::O_WRONLY)
+    );
     say!("null argv={}", fate(|| sys!(SYS_execve, c"./x", 0, 0).fd()));
 }
 

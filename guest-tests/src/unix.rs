@@ -588,6 +588,13 @@ fn errors() {
     say!("not a socket={} {} bad={}", send(0, b"x", 0), recv(0, 1, 0), send(-1, b"x", 0));
     send(a, b"data", 0);
     say!("recv to null={} recv again={}", sys!(SYS_recvfrom, b, 0, 4, 0, 0, 0), recv(b, 10, MSG_DONTWAIT));
+    for kind in [SOCK_DGRAM, SOCK_SEQPACKET] {
+        let (a, b) = pair(kind);
+        send(a, b"one", 0);
+        send(a, b"two", 0);
+        say!("packet to null={} then={}", sys!(SYS_recvfrom, b, 0, 4, 0, 0, 0), recv(b, 10, MSG_DONTWAIT));
+        say!("then={} empty={}", recv(b, 10, MSG_DONTWAIT), sys!(SYS_recvfrom, b, 0, 4, MSG_DONTWAIT, 0, 0));
+    }
     say!("sendto on connected={}", {
         let (t, n) = addr("x");
         sys!(SYS_sendto, a, b"x", 1, 0, &t[..], n)

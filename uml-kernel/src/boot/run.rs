@@ -147,8 +147,14 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         which(&lookup, &name).map_err(|e| anyhow::anyhow!("{}: {e}", String::from_utf8_lossy(&name)))?;
     let found = lookup.find(&path, true)?;
     let env = std::env::vars_os().map(|(k, v)| [k.into_vec(), v.into_vec()].join(&b'='));
-    let request =
-        exec::Request { lookup: lookup.clone(), path: found, name: path.clone(), args, env: env.collect() };
+    let request = exec::Request {
+        lookup: lookup.clone(),
+        path: found,
+        name: path.clone(),
+        unreachable: false,
+        args,
+        env: env.collect(),
+    };
     let (stub, mm, regs, creds) = exec::first(request, 8 << 20)?;
     let files = Arc::new(FdTable::default());
     for fd in 0..3 {

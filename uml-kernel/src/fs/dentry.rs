@@ -19,6 +19,8 @@ pub struct Dentry {
     place: Mutex<(Vec<u8>, Option<Arc<Dentry>>)>,
     children: Mutex<HashMap<Vec<u8>, Child>>,
     deleted: AtomicBool,
+    /// It was made without a name, and may be given one.
+    pub(super) linkable: AtomicBool,
     /// Mounts on it, in any namespace.
     pub(super) mounts: AtomicUsize,
 }
@@ -48,6 +50,7 @@ impl Dentry {
             place: Mutex::new(Rank::Leaf, (name.to_vec(), parent)),
             children: Mutex::new(Rank::Dentry, HashMap::new()),
             deleted: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             mounts: AtomicUsize::new(0),
         })
     }

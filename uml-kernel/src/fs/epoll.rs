@@ -219,7 +219,7 @@ impl Epoll {
             }
             if let Some(inner) = inner {
                 let below = inner.depth_below(self, 0, &mut seen)?;
-                if below >= MAX_NESTS {
+                if below > MAX_NESTS {
                     return Err(Errno::ELOOP);
                 }
             }
@@ -364,6 +364,9 @@ impl FileOps for Epoll {
     }
     fn seekable(&self) -> bool {
         false
+    }
+    fn stays_at_zero(&self) -> bool {
+        true
     }
     fn poll(&self, _: &File, table: Option<&mut dyn PollTable>) -> Events {
         if let Some(table) = table {

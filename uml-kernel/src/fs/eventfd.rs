@@ -76,6 +76,9 @@ impl FileOps for EventFd {
     fn seekable(&self) -> bool {
         false
     }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, file: &File, into: &mut [u8], _: u64) -> Result<usize> {
         let into = into.first_chunk_mut().ok_or(Errno::EINVAL)?;
         *into = self.until(file, Events::READ, || self.take())?.to_ne_bytes();

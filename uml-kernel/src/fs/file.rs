@@ -1,13 +1,14 @@
 //! Open files: the description that descriptors refer to, and what it does.
 
+use super::writers::Claim;
 use super::{Attr, Inode, OpenFlags, Path};
 use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::UserMemory;
 use std::any::Any;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Collects the queues on which a poller is to be told of changes.
 pub trait PollTable {
@@ -44,6 +45,10 @@ pub trait FileOps: Send + Sync + 'static {
     }
     /// Whether it has positions; a stream has not (ESPIPE).
     fn seekable(&self) -> bool {
+        true
+    }
+    /// Whether `lseek` knows where it ends.
+    fn has_end(&self) -> bool {
         true
     }
     /// Whether its position never moves: `lseek` accepts anything, and stays (null_lseek).
@@ -94,6 +99,8 @@ pub struct File {
     path: Path,
     flags: AtomicU32,
     pos: Mutex<u64>,
+    /// That it writes to a program's file, or runs it.
+    claim: OnceLock<Claim>,
     /// F_SETOWN: whom SIGIO goes to, positive a process, negative a group; and F_SETSIG.
     pub owner: Mutex<(i32, i32)>,
 }
@@ -112,8 +119,14 @@ impl File {
             path,
             flags: AtomicU32::new(flags.bits()),
             pos: Mutex::new(Rank::Position, 0),
+            claim: OnceLock::new(),
             owner: Mutex::new(Rank::Leaf, (0, 0)),
         })
+    }
+
+    /// Keeps a claim as long as it is open.
+    pub fn keep(&self, claim: Claim) {
+        let _ = self.claim.set(claim);
     }
 
     /// What it does.

@@ -30,6 +30,7 @@ pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;
 pub mod vfs;
+pub mod writers;
 
 pub use cred::{ALL_CAPS, Cap, Creds, MAY_EXEC, MAY_READ, MAY_WRITE};
 pub use dentry::Dentry;

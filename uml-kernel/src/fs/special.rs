@@ -47,7 +47,8 @@ pub fn memfd(name: &[u8], allow_sealing: bool, uid: u32, gid: u32) -> Result<Arc
     if allow_sealing {
         node.allow_sealing();
     }
-    let name = [b"memfd:", name].concat();
+    // As /proc shows it: a file in no directory, whose name is gone.
+    let name = [b"/memfd:", name, b" (deleted)"].concat();
     let ops = super::Inode::open(node.clone(), OpenFlags::RDWR)?;
     let dentry = super::Dentry::root(&name, node);
     dentry.forget_self();

@@ -155,6 +155,9 @@ impl FileOps for TimerFd {
     fn seekable(&self) -> bool {
         false
     }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
     fn read(&self, file: &File, into: &mut [u8], _: u64) -> Result<usize> {
         let into = into.first_chunk_mut().ok_or(Errno::EINVAL)?;
         let ticks = if file.nonblocking() {

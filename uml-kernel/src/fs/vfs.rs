@@ -1,12 +1,14 @@
 //! Operations on the tree, with the checks of permission that they need: what system calls are made of.
 
 use super::cred::{MAY_EXEC, MAY_READ, MAY_WRITE};
+use super::writers::Claim;
 use super::{
     Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path,
     RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, kind,
 };
 use crate::base::{Errno, Result, time};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How open(2) was asked.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,10 @@ pub fn open(lookup: &Lookup, path: &[u8], how: OpenHow) -> Result<Arc<File>> {
     }
     if flags.contains(OpenFlags::DIRECTORY) {
         return Err(Errno::EINVAL);
+    }
+    // What ends in a slash would be a directory, and is not made here.
+    if path.ends_with(b"/") && matches!(lookup.parent(path)?.1, Last::Name(_, true)) {
+        return Err(Errno::EISDIR);
     }
     match lookup.find_or_parent(path, follow && !flags.contains(OpenFlags::EXCL))? {
         Found::There(_) if flags.contains(OpenFlags::EXCL) => Err(Errno::EEXIST),
@@ -93,6 +99,7 @@ fn open_unnamed(lookup: &Lookup, path: &[u8], how: OpenHow) -> Result<Arc<File>>
     let inode = dir.inode().create_unnamed(&NewNode { mode, rdev: 0, uid, gid, target: b"" })?;
     let name = format!("#{}", inode.attr()?.ino);
     let dentry = super::Dentry::root(name.as_bytes(), inode);
+    dentry.linkable.store(!how.flags.contains(OpenFlags::EXCL), Ordering::Relaxed);
     open_inode(Path { mount: dir.mount, dentry }, how.flags)
 }
 
@@ -135,12 +142,18 @@ fn open_inode(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
         kind::CHR | kind::BLK => super::special::open_device(path, attr, flags - OpenFlags::CLOEXEC),
         kind::DIR => Ok(File::new(Arc::new(super::dirfile::Directory::default()), path, kept)),
         _ => {
+            // Before anything is cut.
+            let claim = if flags.writes() { Some(Claim::writer(attr.dev, attr.ino)?) } else { None };
             if flags.contains(OpenFlags::TRUNC) && attr.size > 0 {
                 let change = SetAttr { size: Some(0), ..SetAttr::default() };
                 path.inode().set_attr(&change)?;
             }
             let ops = path.inode().clone().open(kept)?;
-            Ok(File::new(ops, path, kept))
+            let file = File::new(ops, path, kept);
+            if let Some(claim) = claim {
+                file.keep(claim);
+            }
+            Ok(file)
         }
     }
 }
@@ -248,6 +261,10 @@ pub fn link(lookup: &Lookup, old: &Path, new_lookup: &Lookup, new: &[u8]) -> Res
     }
     parent.check_writable()?;
     lookup.creds.may(&parent.inode().attr()?, MAY_WRITE | MAY_EXEC)?;
+    // A file without names gets one only if it was made to (O_TMPFILE without O_EXCL).
+    if attr.nlink == 0 && !old.dentry.linkable.load(Ordering::Relaxed) {
+        return Err(Errno::ENOENT);
+    }
     parent.inode().link(&name, old.inode())?;
     parent.dentry.add(&name, old.inode().clone());
     Ok(())
@@ -295,6 +312,13 @@ pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) ->
     if busy(&source) || target.as_ref().is_some_and(busy) {
         return Err(Errno::EBUSY);
     }
+    if let Some(t) = &target {
+        let t_attr = t.inode().attr()?;
+        // Two names of one file: nothing is done, and nothing has to be allowed.
+        if (attr.ino, attr.dev) == (t_attr.ino, t_attr.dev) {
+            return Ok(());
+        }
+    }
     from.creds.may_remove(&old_dir.inode().attr()?, &attr)?;
     let new_attr = new_dir.inode().attr()?;
     match &target {
@@ -307,9 +331,6 @@ pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) ->
                 }
                 if !attr.is_dir() && t_attr.is_dir() {
                     return Err(Errno::EISDIR);
-                }
-                if attr.ino == t_attr.ino && attr.dev == t_attr.dev {
-                    return Ok(());
                 }
             }
         }

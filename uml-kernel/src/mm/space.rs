@@ -198,7 +198,15 @@ impl Mm {
                 }
                 max_prot &= !libc::PROT_EXEC;
             }
-            source = Some((file.ops().map(file, shared && can_write)?, *offset));
+            let mapped = match file.ops().map(file, shared && can_write) {
+                // Sealed against writing: it can be looked at still, and never more than that.
+                Err(Errno::EPERM) if shared && can_write && !writable => {
+                    max_prot &= !libc::PROT_WRITE;
+                    file.ops().map(file, false)?
+                }
+                mapped => mapped?,
+            };
+            source = Some((mapped, *offset));
         }
         if !shared && writable && request.flags & libc::MAP_NORESERVE == 0 {
             usage.check(len)?;
@@ -437,6 +445,11 @@ impl Mm {
             thread.call(&[op]).map_err(host_error)?;
         }
         Ok(())
+    }
+
+    /// Whether the byte there can be written, by the books.
+    pub fn takes(&self, addr: u64) -> bool {
+        self.inner.lock().vmas.find(addr).is_some_and(|v| v.prot & libc::PROT_WRITE != 0)
     }
 
     /// Whether writing there could succeed, by the books.

@@ -5,8 +5,8 @@ use crate::base::{Errno, Result};
 use crate::fs::locks::{self, Lock, Owner, Space};
 use crate::fs::tty::{MasterFile, TIOCGPTPEER};
 use crate::fs::{File, OpenFlags};
-use crate::mm::{Packer, Unpacker};
-use crate::task::Ctx;
+use crate::mm::{Backing, Packer, Unpacker};
+use crate::task::{Ctx, kernel};
 use std::sync::Arc;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -142,6 +142,12 @@ fn fcntl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
             crate::fs::special::pipe_size(&file, (command == F_SETPIPE_SZ).then_some(arg))
         }
         libc::F_ADD_SEALS | libc::F_GET_SEALS => {
+            if command == libc::F_ADD_SEALS
+                && arg as i32 & libc::F_SEAL_WRITE != 0
+                && is_mapped_for_writing(&file)
+            {
+                return Err(Errno::EBUSY);
+            }
             crate::fs::special::seals(&file, (command == libc::F_ADD_SEALS).then_some(arg as u32))
         }
         _ => Err(Errno::EINVAL),
@@ -243,4 +249,17 @@ fn ioctl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
             other => other,
         },
     }
+}
+
+/// Whether stores to a mapping can reach a file, in any address space.
+fn is_mapped_for_writing(file: &Arc<File>) -> bool {
+    let tasks: Vec<_> = kernel().table.lock().tasks.values().cloned().collect();
+    tasks.iter().any(|task| {
+        let Some(mm) = task.inner.lock().mm.clone() else { return false };
+        let inner = mm.lock();
+        inner.vmas.iter().any(|v| {
+            let of_it = matches!(&v.backing, Backing::File(f, _) if Arc::ptr_eq(f.inode(), file.inode()));
+            of_it && v.shared && v.max_prot & libc::PROT_WRITE != 0
+        })
+    })
 }

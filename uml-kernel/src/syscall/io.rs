@@ -3,8 +3,9 @@
 use super::{Args, Entry, full, partial};
 use crate::base::wait::Events;
 use crate::base::{Errno, Result};
+use crate::fs::stream::StreamFile;
 use crate::fs::{File, OpenFlags, kind};
-use crate::mm::{Unpacker, UserMemory};
+use crate::mm::{PAGE, Unpacker, UserMemory};
 use crate::task::Ctx;
 use crate::task::signal::{SI_USER, SigInfo};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ pub(super) const TABLE: &[Entry] = &[
     partial(
         libc::SYS_pwritev2,
         "pwritev2",
-        "RWF flags have no effect",
+        "RWF flags but RWF_APPEND have no effect",
         |ctx, [fd, iov, n, offset, _, flags]| {
             if flags & !0x1f != 0 {
                 return Err(Errno::EOPNOTSUPP);
@@ -87,6 +88,10 @@ pub(super) const TABLE: &[Entry] = &[
                 None => ctx.file(fd)?,
             };
             let iov = vector(&ctx.memory(), iov, n)?;
+            const APPEND: u64 = 0x10;
+            if flags & APPEND != 0 && file.ops().seekable() {
+                return append(ctx, &file, &iov, at.is_none());
+            }
             write_from(ctx, &file, &iov, at)
         },
     ),
@@ -221,6 +226,7 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
     // What goes through here may block: what the guest is to see of this call so far, it sees now.
     ctx.stub.flush()?;
     reachable(iov)?;
+    check_sink(ctx, file, iov)?;
     // The position moves by what has reached the guest.
     let follows = at.is_none() && file.ops().seekable() && !file.ops().stays_at_zero();
     let start = if follows { Some(*file.pos().lock()) } else { at };
@@ -229,6 +235,22 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
         *file.pos().lock() = start + n;
     }
     result
+}
+
+/// What a stream gives is gone from it: a buffer that can take none of it is refused before.
+pub(super) fn check_sink(ctx: &Ctx, file: &File, iov: &[(u64, u64)]) -> Result<()> {
+    // The host's own streams may not be readable at all: they are asked.
+    if file.ops().seekable() || file.ops_as::<StreamFile>().is_some() {
+        return Ok(());
+    }
+    let Some((base, _)) = iov.iter().find(|(_, len)| *len > 0) else { return Ok(()) };
+    if ctx.mm.takes(*base) {
+        return Ok(());
+    }
+    // Without data it is the stream that answers: by waiting, EAGAIN, or its end.
+    let events = file.ops().poll(file, None);
+    let data = events.intersects(Events::IN) && !events.intersects(Events::HUP | Events::RDHUP);
+    if data { Err(Errno::EFAULT) } else { Ok(()) }
 }
 
 /// EFAULT for buffers that no address space has.
@@ -329,7 +351,8 @@ pub(super) fn write_from(
                 Err(e) => return Err(e),
             }
         }
-        return write_bytes(ctx, file, &joined, at, limit).map(|n| n as u64);
+        let kept = before_fault(file, joined.len(), total as usize)?;
+        return write_bytes(ctx, file, &joined[..kept], at, limit).map(|n| n as u64);
     }
     let mut done = 0;
     for (base, len) in iov {
@@ -344,7 +367,7 @@ pub(super) fn write_from(
                 break;
             }
             match read_some(ctx, base + put, &mut buffer) {
-                Ok(n) => buffer.truncate(n),
+                Ok(n) => buffer.truncate(before_fault(file, n, buffer.len())?),
                 Err(_) if done + put > 0 => return Ok(done + put),
                 Err(e) => return Err(e),
             }
@@ -361,6 +384,15 @@ pub(super) fn write_from(
         done += put;
     }
     Ok(done)
+}
+
+/// How much is written of a buffer of which `got` bytes of `wanted` could be read: streams take whole pages, or all.
+fn before_fault(file: &File, got: usize, wanted: usize) -> Result<usize> {
+    if got == wanted || file.ops().seekable() {
+        return Ok(got);
+    }
+    let pages = got / PAGE as usize * PAGE as usize;
+    if pages == 0 { Err(Errno::EFAULT) } else { Ok(pages) }
 }
 
 fn read_some(ctx: &Ctx, at: u64, into: &mut [u8]) -> Result<usize> {
@@ -397,20 +429,48 @@ fn write_bytes(ctx: &Ctx, file: &Arc<File>, bytes: &[u8], at: Option<u64>, limit
     result
 }
 
+/// A write at the end, wherever the position is; that moves behind it if `moves`.
+fn append(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], moves: bool) -> Result<u64> {
+    file.check_write()?;
+    ctx.stub.flush()?;
+    let mut done = 0;
+    for (base, len) in iov {
+        let mut put = 0;
+        while put < *len {
+            let mut buffer = vec![0; ((len - put) as usize).min(PIECE)];
+            let written = read_some(ctx, base + put, &mut buffer).and_then(|n| {
+                let end = file.attr()?.size;
+                write_bytes(ctx, file, &buffer[..n], Some(end), ctx.task.process.limit(libc::RLIMIT_FSIZE))
+            });
+            match written {
+                Ok(n) => put += n as u64,
+                Err(_) if done + put > 0 => return Ok(done + put),
+                Err(e) => return Err(e),
+            }
+        }
+        done += put;
+    }
+    if moves {
+        *file.pos().lock() = file.attr()?.size;
+    }
+    Ok(done)
+}
+
 fn lseek(ctx: &mut Ctx, [fd, offset, whence, ..]: Args) -> Result<u64> {
     let file = ctx.file(fd)?;
+    if file.ops().stays_at_zero() {
+        return Ok(0);
+    }
     if !file.ops().seekable() {
         return Err(Errno::ESPIPE);
     }
     let offset = offset as i64;
-    if file.ops().stays_at_zero() {
-        return Ok(0);
-    }
     let attr = file.attr()?;
     let mut pos = file.pos().lock();
     let to = match whence as i32 {
         libc::SEEK_SET => offset,
         libc::SEEK_CUR => (*pos as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+        libc::SEEK_END if !file.ops().has_end() => return Err(Errno::EINVAL),
         libc::SEEK_END => (attr.size as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
         libc::SEEK_DATA | libc::SEEK_HOLE => {
             if offset < 0 {

@@ -113,11 +113,14 @@ fn strings(memory: &UserMemory, at: u64, room: &mut usize) -> Result<Vec<Vec<u8>
 }
 
 fn execve(ctx: &mut Ctx, dirfd: i32, path: u64, argv: u64, envp: u64, flags: i32) -> Result<u64> {
+    let memory = ctx.memory();
+    let name = memory.path(path)?;
+    if name.is_empty() && flags & libc::AT_EMPTY_PATH == 0 {
+        return Err(Errno::ENOENT);
+    }
     if flags & !(libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }
-    let memory = ctx.memory();
-    let name = memory.path(path)?;
     let lookup = ctx.lookup(libc::AT_FDCWD)?;
     let path = if name.is_empty() && flags & PATH_EMPTY != 0 {
         ctx.any_file(dirfd as u64)?.path().clone()
@@ -138,7 +141,9 @@ fn execve(ctx: &mut Ctx, dirfd: i32, path: u64, argv: u64, envp: u64, flags: i32
         (None, fd) => format!("/dev/fd/{fd}").into_bytes(),
         (_, fd) => [format!("/dev/fd/{fd}/").as_bytes(), &name].concat(),
     };
-    exec::exec(ctx, exec::Request { lookup, path, name, args, env })?;
+    let by_descriptor = name.starts_with(b"/dev/fd/") && dirfd != libc::AT_FDCWD;
+    let unreachable = by_descriptor && ctx.files.cloexec(dirfd) == Ok(true);
+    exec::exec(ctx, exec::Request { lookup, path, name, unreachable, args, env })?;
     Ok(0)
 }
 

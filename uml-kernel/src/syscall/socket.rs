@@ -91,6 +91,7 @@ pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_recvfrom, "recvfrom", |ctx, [fd, at, len, flags, from, from_len]| {
         let file = ctx.file(fd)?;
         let mut data = vec![0; len.min(MAX_MESSAGE) as usize];
+        check_sink(ctx, &file, &[(at, len)])?;
         let received = recv(ctx, &file, &mut data, flags as u32)?;
         let copied = received.len.min(data.len());
         ctx.memory().write(at, &data[..copied])?;
@@ -315,12 +316,21 @@ fn sendmsg(ctx: &mut Ctx, fd: u64, at: u64, flags: u32) -> Result<u64> {
     send(ctx, &file, message, flags)
 }
 
+/// A stream keeps what a bad buffer cannot take; a packet is lost.
+fn check_sink(ctx: &Ctx, file: &Arc<File>, iov: &[(u64, u64)]) -> Result<()> {
+    match socket_of(file)?.kind() {
+        Kind::Stream => super::io::check_sink(ctx, file, iov),
+        _ => Ok(()),
+    }
+}
+
 fn recvmsg(ctx: &mut Ctx, fd: u64, at: u64, flags: u32) -> Result<u64> {
     let file = ctx.file(fd)?;
     socket_of(&file)?;
     let h = header(ctx, at)?;
     let room: u64 = h.iov.iter().map(|(_, l)| *l).sum::<u64>().min(MAX_MESSAGE);
     let mut data = vec![0; room as usize];
+    check_sink(ctx, &file, &h.iov)?;
     let mut received = recv(ctx, &file, &mut data, flags)?;
     let mut rest = &data[..received.len.min(data.len())];
     for (base, len) in &h.iov {

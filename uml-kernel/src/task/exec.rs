@@ -6,6 +6,7 @@ use super::process::Task;
 use super::signal::{Action, SIG_DFL, SIG_IGN};
 use super::{exit, kernel, vdso};
 use crate::base::{Errno, Mutex, Rank, Result};
+use crate::fs::writers::Claim;
 use crate::fs::{
     ALL_CAPS, Creds, File, FileOps, Lookup, MAY_EXEC, MapSource, MountFlags, OpenFlags, Path, kind,
 };
@@ -34,21 +35,29 @@ pub struct Request {
     pub path: Path,
     /// The name it was called by, for AT_EXECFN and scripts.
     pub name: Vec<u8>,
+    /// Nothing is found by that name once the program runs: scripts cannot be read.
+    pub unreachable: bool,
     /// Arguments.
     pub args: Vec<Vec<u8>>,
     /// Environment.
     pub env: Vec<Vec<u8>>,
 }
 
-/// Opens a program: a regular file that may be executed.
-fn open(lookup: &Lookup, path: &Path) -> Result<Arc<File>> {
+/// Opens a program: a regular file that may be executed. It is not written to as long as the file is kept, or, for interpreters,
+/// while it is opened.
+fn open(lookup: &Lookup, path: &Path, keep: bool) -> Result<Arc<File>> {
     let attr = path.inode().attr()?;
     if attr.kind() != kind::REG || path.mount.flags().contains(MountFlags::NOEXEC) {
         return Err(Errno::EACCES);
     }
     lookup.creds.may(&attr, MAY_EXEC)?;
+    let claim = Claim::runner(attr.dev, attr.ino)?;
     let ops: Arc<dyn FileOps> = path.inode().clone().open(OpenFlags::empty())?;
-    Ok(File::new(ops, path.clone(), OpenFlags::empty()))
+    let file = File::new(ops, path.clone(), OpenFlags::empty());
+    if keep {
+        file.keep(claim);
+    }
+    Ok(file)
 }
 
 fn head(file: &File) -> Result<Vec<u8>> {
@@ -90,9 +99,12 @@ struct Loaded {
 fn load(request: &mut Request, no_new_privs: bool) -> Result<Loaded> {
     let mut depth = 0;
     loop {
-        let file = open(&request.lookup, &request.path)?;
+        let file = open(&request.lookup, &request.path, true)?;
         let bytes = head(&file)?;
         if let Some((name, argument)) = script(&bytes) {
+            if request.unreachable {
+                return Err(Errno::ENOENT);
+            }
             depth += 1;
             if depth > MAX_SCRIPTS {
                 return Err(Errno::ELOOP);
@@ -110,7 +122,7 @@ fn load(request: &mut Request, no_new_privs: bool) -> Result<Loaded> {
         let interpreter = match &program.interpreter {
             Some(path) => {
                 let path = request.lookup.find(path, true)?;
-                let file = open(&request.lookup, &path)?;
+                let file = open(&request.lookup, &path, false)?;
                 let bytes = head(&file)?;
                 let program = elf::parse(&file, &bytes).map_err(|_| Errno::ELIBBAD)?;
                 Some((file, program))

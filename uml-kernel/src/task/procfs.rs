@@ -245,6 +245,10 @@ impl Source for View {
         self.inner()?.files?.get(fd).ok()
     }
 
+    fn fd_cloexec(&self, fd: i32) -> bool {
+        self.inner().and_then(|i| i.files).is_some_and(|f| f.cloexec(fd) == Ok(true))
+    }
+
     fn threads(&self) -> Vec<i32> {
         let mut tids: Vec<i32> = kernel().table.threads(self.process.pid).iter().map(|t| t.tid).collect();
         tids.sort_unstable();

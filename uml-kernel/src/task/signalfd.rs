@@ -59,6 +59,9 @@ impl FileOps for SignalFd {
     fn seekable(&self) -> bool {
         false
     }
+    fn stays_at_zero(&self) -> bool {
+        true
+    }
 
     fn read(&self, file: &File, into: &mut [u8], _at: u64) -> Result<usize> {
         if into.len() < RECORD {

@@ -117,6 +117,11 @@ pub trait Process: Send + Sync {
         self.fds().into_iter().find(|(n, _)| *n == fd).map(|(_, file)| file)
     }
 
+    /// Whether a descriptor is closed by execve.
+    fn fd_cloexec(&self, _fd: i32) -> bool {
+        false
+    }
+
     /// Thread ids, rising; the first thread's is the process's.
     fn threads(&self) -> Vec<i32>;
     /// A thread of this process.

@@ -108,6 +108,10 @@ impl FileOps for Made {
     fn seek_data(&self, _: &File, _: u64, _: bool) -> Result<u64> {
         Err(Errno::EINVAL)
     }
+
+    fn has_end(&self) -> bool {
+        false
+    }
 }
 
 /// An open directory: everything about it is asked of its inode.

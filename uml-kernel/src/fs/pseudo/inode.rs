@@ -4,7 +4,7 @@ use super::file::{Made, OpenDir};
 use super::{Node, What};
 use crate::base::{Errno, Result, Timespec, time};
 use crate::fs::{
-    Attr, DirEntry, FileOps, FileSystem, Inode, OpenFlags, Path, SetAttr, StatFs, anonymous_dev,
+    Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, Path, SetAttr, StatFs, anonymous_dev,
 };
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -121,6 +121,12 @@ impl Inode for PseudoInode {
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let What::Dir(dir) = &self.node.what else { return Err(Errno::ENOTDIR) };
         Ok(self.fs.inode(dir.lookup(name)?))
+    }
+
+    /// Nothing can be made; in /proc not even the name can be looked up for that.
+    fn create(&self, _: &[u8], _: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
+        let in_proc = self.fs.magic == super::super::proc::MAGIC;
+        Err(if in_proc { Errno::ENOENT } else { Errno::EPERM })
     }
 
     fn lasting(&self) -> bool {

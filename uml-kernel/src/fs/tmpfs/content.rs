@@ -171,7 +171,8 @@ impl FileOps for Opened {
             self.0.check_seals(0, 0, true)?;
         }
         let fd = self.0.content_mut(Content::move_to_memfd)?;
-        if shared_write || file.flags().writes() {
+        let sealed = self.0.check_seals(0, 0, true).is_err();
+        if shared_write || file.flags().writes() && !sealed {
             return Ok(MapSource::Host(fd));
         }
         // Opened anew for reading: no mapping of it can be made writable.

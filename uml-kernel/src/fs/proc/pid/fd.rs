@@ -88,9 +88,16 @@ impl Content for Open {
     fn read(&self) -> Result<Vec<u8>> {
         let file = self.file()?;
         let pos = if file.ops().seekable() { *file.pos().lock() } else { 0 };
+        let mut flags = file.flags();
+        if !flags.contains(OpenFlags::PATH) {
+            flags |= OpenFlags::LARGEFILE;
+        }
+        if self.ask.process.fd_cloexec(self.fd) {
+            flags |= OpenFlags::CLOEXEC;
+        }
         Ok(format!(
             "pos:\t{pos}\nflags:\t0{:o}\nmnt_id:\t{}\nino:\t{}\n",
-            file.flags().bits(),
+            flags.bits(),
             file.path().mount.id(),
             file.attr()?.ino
         )

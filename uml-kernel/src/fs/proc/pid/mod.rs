@@ -175,10 +175,12 @@ impl PidDir {
 
 impl Dir for PidDir {
     fn lookup(&self, name: &[u8]) -> Result<Node> {
-        self.0.alive().map_err(|_| Errno::ENOENT)?;
         let wrong = if self.0.thread { Where::Process } else { Where::Thread };
         let found = ENTRIES.iter().position(|e| e.0.as_bytes() == name && e.2 != wrong);
-        Ok(node(&self.0, found.ok_or(Errno::ENOENT)?))
+        let found = found.ok_or(Errno::ENOENT)?;
+        // Only one who holds the directory gets here when its process is gone.
+        self.0.alive()?;
+        Ok(node(&self.0, found))
     }
 
     fn list(&self, from: u64) -> Result<Vec<Entry>> {

@@ -179,7 +179,7 @@ fn small_files_of_a_process() {
     assert_eq!(m.read("/proc/42/task/42/children").unwrap(), "50 51 ");
     assert_eq!(m.list("/proc/42/task").unwrap(), ["42", "43"]);
     let info = m.read("/proc/42/fdinfo/5").unwrap();
-    assert!(info.starts_with("pos:\t0\nflags:\t01\nmnt_id:\t"), "{info}");
+    assert!(info.starts_with("pos:\t0\nflags:\t0100001\nmnt_id:\t"), "{info}");
     same_order(&m.read("/proc/42/io").unwrap(), &host("/proc/self/io"), 7);
     assert_eq!(m.read("/proc/42/schedstat").unwrap(), "150000000 0 0\n");
 }
