@@ -388,9 +388,16 @@ pub(crate) fn main(args: &[String]) -> i32 {
     let base = base.join(format!("guest-fuzz-{}", std::process::id()));
     if args.iter().any(|a| a == "--help") {
         println!(
-            "usage: guest-tests fuzz [--seed N] [--seconds S] [--threads T] [--dir DIR] | fuzz --one SEED"
+            "usage: guest-tests fuzz [--guest] [--seed N] [--seconds S] [--threads T] [--dir DIR] | fuzz [--guest] --one SEED"
         );
         return 0;
+    }
+    if args.iter().any(|a| a == "--pong") {
+        println!("pong");
+        return 0;
+    }
+    if args.iter().any(|a| a == "--guest") {
+        return crate::wild::main(get("--seconds").unwrap_or(10), get("--seed").unwrap_or(1), get("--one"));
     }
     if std::fs::create_dir_all(&base).is_err() {
         eprintln!("guest-tests: cannot make {}; give a directory with --dir", base.display());

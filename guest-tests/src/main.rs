@@ -34,6 +34,8 @@ mod threads;
 mod timers;
 mod ttys;
 mod unix;
+mod wild;
+mod wildcalls;
 mod xattrs;
 
 use run::Case;

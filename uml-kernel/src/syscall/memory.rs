@@ -134,7 +134,7 @@ fn mprotect(ctx: &mut Ctx, [addr, len, prot, ..]: Args) -> Result<u64> {
         _ => {
             let inner = mm.lock();
             let vma = inner.vmas.find(addr).filter(|v| v.name == "[stack]").ok_or(Errno::EINVAL)?;
-            (vma.start, addr - vma.start + len)
+            (vma.start, len.checked_add(addr - vma.start).ok_or(Errno::ENOMEM)?)
         }
     };
     mm.protect(&mut ctx.stub, addr, len, prot & 7).map(|()| 0)

@@ -11,7 +11,7 @@ use crate::fs::{
     ALL_CAPS, Creds, File, FileOps, Lookup, MAY_EXEC, MapSource, MountFlags, OpenFlags, Path, kind,
 };
 use crate::mm::{Backing, Image, Inner, Mm, PAGE, Packer, Vma};
-use crate::platform::x86_64::layout::TASK_SIZE;
+use crate::platform::x86_64::layout::{TASK_SIZE, THUNKS, THUNKS_SIZE};
 use crate::platform::{Op, Regs, StubThread};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -179,6 +179,9 @@ impl Builder<'_> {
     fn note(&self, start: u64, end: u64, prot: i32, backing: Backing, name: &'static str) {
         let mut inner = self.mm.lock();
         inner.vmas.remove(start, end);
+        if start < THUNKS + THUNKS_SIZE && end > THUNKS {
+            inner.patches.disable();
+        }
         let vma =
             Vma { start, end, prot, max_prot: 7, shared: false, backing, offset: 0, name, dont_fork: false };
         inner.vmas.insert(vma);
@@ -219,6 +222,17 @@ impl Builder<'_> {
     }
 }
 
+/// What to add to the addresses of a program from `low` to `high`, so that it begins at `at` and fits.
+fn bias_for(at: u64, low: u64, high: u64) -> Result<u64> {
+    let end = at.checked_add(high - low).ok_or(Errno::ENOMEM)?;
+    if end > TASK_SIZE { Err(Errno::ENOMEM) } else { at.checked_sub(low).ok_or(Errno::EINVAL) }
+}
+
+/// The same, so that it ends at `top`.
+fn bias_below(top: u64, low: u64, high: u64) -> Result<u64> {
+    bias_for(top.checked_sub(high - low).ok_or(Errno::ENOMEM)?, low, high)
+}
+
 /// Builds the program in a fresh stub. Nothing of the caller is touched.
 fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, Arc<Mm>, Regs)> {
     let stub = kernel().platform.fresh()?;
@@ -232,18 +246,18 @@ fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, 
         0
     } else if loaded.interpreter.is_some() {
         // Where Linux puts position-independent programs: two thirds up (ELF_ET_DYN_BASE).
-        0x5555_5555_4000 + random_pages(1 << 24) - low
+        bias_for(0x5555_5555_4000 + random_pages(1 << 24), low, high)?
     } else {
-        mmap_base - (high - low) - low
+        bias_below(mmap_base, low, high)?
     };
     b.map_program(&loaded.file, &loaded.program, bias)?;
-    let mut entry = loaded.program.entry + bias;
+    let mut entry = loaded.program.entry.wrapping_add(bias);
     let mut base = 0;
     if let Some((file, program)) = &loaded.interpreter {
         let (low, high) = program.span();
-        base = if program.relocatable { mmap_base - (high - low) - low } else { 0 };
+        base = if program.relocatable { bias_below(mmap_base, low, high)? } else { 0 };
         b.map_program(file, program, base)?;
-        entry = program.entry + base;
+        entry = program.entry.wrapping_add(base);
     }
     let exec = if loaded.program.exec_stack { libc::PROT_EXEC } else { 0 };
     let prot = libc::PROT_READ | libc::PROT_WRITE | exec;
@@ -315,12 +329,12 @@ fn push_stack(
         (libc::AT_HWCAP, of.edx.into()),
         (libc::AT_PAGESZ, PAGE),
         (libc::AT_CLKTCK, 100),
-        (libc::AT_PHDR, loaded.program.phdr + bias),
+        (libc::AT_PHDR, loaded.program.phdr.wrapping_add(bias)),
         (libc::AT_PHENT, 56),
         (libc::AT_PHNUM, loaded.program.phnum),
         (libc::AT_BASE, base),
         (libc::AT_FLAGS, 0),
-        (libc::AT_ENTRY, loaded.program.entry + bias),
+        (libc::AT_ENTRY, loaded.program.entry.wrapping_add(bias)),
         (libc::AT_UID, c.uid.into()),
         (libc::AT_EUID, c.euid.into()),
         (libc::AT_GID, c.gid.into()),

@@ -7,7 +7,9 @@ use crate::base::fiber::Fiber;
 use crate::base::wait::{How, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result, sched};
 use crate::fs::{Cap, Creds};
+use crate::mm::Mm;
 use crate::platform::x86_64::layout::TASK_SIZE;
+use crate::platform::{Regs, StubThread};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -114,25 +116,23 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         regs.rsp = args.stack;
     }
     let fs_base = if has(libc::CLONE_SETTLS) { args.tls } else { ctx.fs_base };
-    // The stub comes last of what can fail. The child exists on the host from here on, stopped.
-    let (mut stub, mm) = if has(libc::CLONE_VM) {
-        (
-            {
-                let fresh = thread && args.stack != 0;
-                ctx.stub.spawn(&regs, fs_base, fresh, &kernel().platform)?
-            },
-            ctx.mm.clone(),
-        )
-    } else {
-        ctx.stub.flush()?;
-        let stub = kernel().platform.fork(&mut ctx.stub)?;
-        let mm = ctx.mm.forked(stub.stub().clone());
-        (stub, mm)
-    };
-    if !has(libc::CLONE_VM) && fs_base != ctx.fs_base {
-        stub.order(crate::platform::Op::set_fs(fs_base))?;
-    }
     let process = if thread { ctx.task.process.clone() } else { new_process(ctx, tid, args) };
+    // All that can fail comes before the task is in the table: one that never ran could never end.
+    let unborn = Unborn::new()?;
+    let pidfd = if has(libc::CLONE_PIDFD) {
+        let file = super::pidfd::open(&process, crate::fs::OpenFlags::empty());
+        Some(ctx.files.add(file, true)?)
+    } else {
+        None
+    };
+    // The child exists on the host from here on, stopped.
+    let (stub, mm) = match new_stub(ctx, args, &regs, fs_base) {
+        Ok(new) => new,
+        Err(e) => {
+            pidfd.map(|fd| ctx.files.remove(fd));
+            return Err(e);
+        }
+    };
     let mut inner = ctx.task.inner.lock().clone();
     inner.files = Some(files.clone());
     inner.fs = Some(fs.clone());
@@ -182,12 +182,10 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         vfork: vfork.clone(),
     };
     child.publish_answers();
-    if has(libc::CLONE_PIDFD) {
-        let file = super::pidfd::open(&task.process, crate::fs::OpenFlags::empty());
-        let fd = ctx.files.add(file, true)?;
+    if let Some(fd) = pidfd {
         let _ = ctx.memory().put_u32(args.pidfd, fd as u32);
     }
-    start(child)?;
+    unborn.start(child);
     if let Some(done) = vfork {
         let how = How { uninterruptible: true, deadline: None };
         let process = ctx.task.process.clone();
@@ -198,15 +196,57 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     Ok(tid as u64)
 }
 
+/// The stub thread of a new task, and its memory.
+fn new_stub(ctx: &mut Ctx, args: &CloneArgs, regs: &Regs, fs_base: u64) -> Result<(StubThread, Arc<Mm>)> {
+    let has = |f: i32| args.flags & f as u64 != 0;
+    if has(libc::CLONE_VM) {
+        let fresh = has(libc::CLONE_THREAD) && args.stack != 0;
+        let stub = ctx.stub.spawn(regs, fs_base, fresh, &kernel().platform)?;
+        return Ok((stub, ctx.mm.clone()));
+    }
+    ctx.stub.flush()?;
+    let mut stub = kernel().platform.fork(&mut ctx.stub)?;
+    let mm = ctx.mm.forked(stub.stub().clone());
+    if fs_base != ctx.fs_base {
+        stub.order(crate::platform::Op::set_fs(fs_base))?;
+    }
+    Ok((stub, mm))
+}
+
+/// A fiber that waits for its task.
+#[derive(Debug)]
+struct Unborn {
+    fiber: Arc<Fiber>,
+    task: Arc<parking_lot::Mutex<Option<Ctx>>>,
+}
+
+impl Unborn {
+    fn new() -> Result<Unborn> {
+        let task = Arc::new(parking_lot::Mutex::new(None::<Ctx>));
+        let theirs = task.clone();
+        let fiber = Fiber::new(move || {
+            let ctx = theirs.lock().take();
+            if let Some(ctx) = ctx {
+                ctx.run();
+            }
+        })?;
+        Ok(Unborn { fiber, task })
+    }
+
+    fn start(self, ctx: Ctx) {
+        let task = ctx.task.clone();
+        *self.task.lock() = Some(ctx);
+        *self.fiber.owner.write() = Some(task.clone());
+        let _ = task.fiber.set(self.fiber.clone());
+        // A group exit or stop may have been decided before there was a fiber to interrupt.
+        self.fiber.set_interrupted(true);
+        sched::enqueue(self.fiber);
+    }
+}
+
 /// Lets a task run.
 pub fn start(ctx: Ctx) -> Result<()> {
-    let task = ctx.task.clone();
-    let fiber = Fiber::new(move || ctx.run())?;
-    *fiber.owner.write() = Some(task.clone());
-    let _ = task.fiber.set(fiber.clone());
-    // A group exit or stop may have been decided before there was a fiber to interrupt.
-    fiber.set_interrupted(true);
-    sched::enqueue(fiber);
+    Unborn::new()?.start(ctx);
     Ok(())
 }
 

@@ -22,8 +22,8 @@ pub fn exit(ctx: &mut Ctx) {
 
 fn walk(ctx: &mut Ctx, head: u64) {
     let memory = ctx.memory();
-    let Ok(offset) = memory.u64(head + 8) else { return };
-    let pending = memory.u64(head + 16).unwrap_or(0);
+    let Ok(offset) = memory.u64(head.wrapping_add(8)) else { return };
+    let pending = memory.u64(head.wrapping_add(16)).unwrap_or(0);
     let mut entry = memory.u64(head).unwrap_or(head);
     for _ in 0..LIMIT {
         if entry & !1 == head {
