@@ -62,7 +62,7 @@ type Figures = BTreeMap<(Place, String), f64>;
 struct Setup {
     ours: PathBuf,
     uml: Option<PathBuf>,
-    gvisor: bool,
+    gvisor: Option<PathBuf>,
     dir: PathBuf,
 }
 
@@ -75,6 +75,7 @@ impl Setup {
             ("work.sh", include_str!("../work.sh")),
             ("mktar.sh", include_str!("../mktar.sh")),
             ("get_uml72.sh", include_str!("../get_uml72.sh")),
+            ("get_runsc.sh", include_str!("../get_runsc.sh")),
         ] {
             fs::write(dir.join(name), text)?;
         }
@@ -88,18 +89,9 @@ impl Setup {
                 .arg("-lpthread"),
         )?;
         check(Command::new("bash").arg(dir.join("mktar.sh")).arg(dir.join("files.tar")))?;
-        let uml = dir.join("uml72/linux.uml");
-        if !uml.exists() {
-            let fetched = check(Command::new("bash").arg(dir.join("get_uml72.sh")).arg(dir.join("uml72")));
-            if let Err(e) = fetched {
-                report.note(&format!("SKIPPED: the real UML 7.2 cannot be fetched: {e:#}"));
-            }
-        }
-        let gvisor = check(Command::new("runsc").arg("--version")).is_ok();
-        if !gvisor {
-            report.note("SKIPPED: gVisor: no runsc (Debian: runsc)");
-        }
-        Ok(Setup { ours: build_ours()?, uml: uml.exists().then_some(uml), gvisor, dir })
+        let uml = fetched(&dir, "get_uml72.sh", "uml72/linux.uml", report);
+        let gvisor = fetched(&dir, "get_runsc.sh", "gvisor/runsc", report);
+        Ok(Setup { ours: build_ours()?, uml, gvisor, dir })
     }
 
     /// A command in a place, on one CPU; `None` if there is no such place here.
@@ -114,10 +106,10 @@ impl Setup {
             Place::Ours => {
                 command.arg(&self.ours).args(["run", "--"]).args(words);
             }
-            Place::Gvisor if self.gvisor => {
-                command
-                    .args(["runsc", "--platform=systrap", "--network=none", "--ignore-cgroups", "do"])
-                    .args(words);
+            Place::Gvisor => {
+                let Some(runsc) = &self.gvisor else { return Ok(None) };
+                command.arg(runsc);
+                command.args(["--platform=systrap", "--network=none", "--ignore-cgroups", "do"]).args(words);
             }
             Place::Uml => {
                 let Some(uml) = &self.uml else { return Ok(None) };
@@ -140,7 +132,6 @@ impl Setup {
                     .args(["seccomp=on", "con=null", "con0=fd:0,fd:1"])
                     .arg(format!("init={}", init.display()));
             }
-            Place::Gvisor => return Ok(None),
         }
         command.stdin(Stdio::null()).stderr(Stdio::null()).current_dir(&self.dir);
         Ok(Some(command))
@@ -176,6 +167,17 @@ impl Setup {
         keep(figures, place, "start", before.elapsed().as_micros() as f64);
         Ok(())
     }
+}
+
+/// A peer that a script unpacks into a directory of its own, once; `None`, said, if it cannot be had.
+fn fetched(dir: &Path, script: &str, program: &str, report: &mut Report) -> Option<PathBuf> {
+    let program = dir.join(program);
+    if !program.exists()
+        && let Err(e) = check(Command::new("bash").arg(dir.join(script)).arg(program.parent()?))
+    {
+        report.note(&format!("SKIPPED: {} cannot be fetched: {e:#}", program.display()));
+    }
+    program.exists().then_some(program)
 }
 
 fn keep(figures: &mut Figures, place: Place, name: &str, value: f64) {

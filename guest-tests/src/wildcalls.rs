@@ -488,20 +488,16 @@ fn restrain(nr: &mut i64, a: &mut [usize; 6], r: &mut Rng) {
         | SYS_pidfd_open
         | SYS_process_vm_writev
         | SYS_prlimit64
-        | SYS_process_madvise => {
-            if hits(a[0]) {
-                a[0] = 0;
-            }
+        | SYS_process_madvise
+            if hits(a[0]) =>
+        {
+            a[0] = 0;
         }
-        SYS_tgkill | SYS_rt_tgsigqueueinfo => {
-            if hits(a[0]) || hits(a[1]) {
-                (a[0], a[1]) = (0, 0);
-            }
+        SYS_tgkill | SYS_rt_tgsigqueueinfo if (hits(a[0]) || hits(a[1])) => {
+            (a[0], a[1]) = (0, 0);
         }
-        SYS_ptrace | SYS_sched_setscheduler | SYS_sched_setattr => {
-            if hits(a[1]) {
-                a[1] = 0;
-            }
+        SYS_ptrace | SYS_sched_setscheduler | SYS_sched_setattr if hits(a[1]) => {
+            a[1] = 0;
         }
         // A new program would know nothing of the seed; this one again, shortly, or whatever else the path names.
         SYS_fork | SYS_vfork | SYS_clone | SYS_clone3 | SYS_execve | SYS_execveat => {
