@@ -15,7 +15,8 @@ if [ -z "${GUEST_TESTS:-}" ]; then
 fi
 
 dir=$(mktemp -d) && chmod 755 "$dir" || exit 1
-trap 'rm -rf "$dir"' EXIT
+# A subshell that is killed before it has forgotten its parent's traps would take the directory away.
+trap '[ $BASHPID != $$ ] || rm -rf "$dir"' EXIT
 mkdir -p "$dir"/root/{bin,dev,etc,proc,sys,tmp}
 chmod 1777 "$dir/root/tmp"
 cp "$GUEST_TESTS" "$dir/root/bin/guest-tests"

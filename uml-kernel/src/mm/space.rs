@@ -332,12 +332,13 @@ impl Mm {
         let (Some(old_len), Some(new_len)) = (page_up(old_len), page_up(new_len)) else {
             return Err(Errno::EINVAL);
         };
+        let old_end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
         if new_len == 0 || (keep && old_len != new_len) || new_len > TASK_SIZE {
             return Err(Errno::EINVAL);
         }
         if fixed || keep && wish != 0 {
             let end = wish.checked_add(new_len).ok_or(Errno::EINVAL)?;
-            if !wish.is_multiple_of(PAGE) || end > TASK_SIZE || (wish < old + old_len && old < end) {
+            if !wish.is_multiple_of(PAGE) || end > TASK_SIZE || (wish < old_end && old < end) {
                 return Err(Errno::EINVAL);
             }
         }
@@ -346,23 +347,19 @@ impl Mm {
         if old_len == 0 && !vma.shared {
             return Err(Errno::EINVAL);
         }
-        if old + old_len > vma.end {
+        if old_end > vma.end {
             return Err(Errno::EFAULT);
         }
         if !fixed && !keep {
             if new_len <= old_len {
                 if new_len < old_len {
-                    inner.vmas.remove(old + new_len, old + old_len);
+                    inner.vmas.remove(old + new_len, old_end);
                     thread.order(Op::unmap(old + new_len, old_len - new_len)).map_err(host_error)?;
                 }
                 return Ok(old);
             }
             let grown = old + new_len;
-            if old + old_len == vma.end
-                && grown <= TASK_SIZE
-                && inner.vmas.is_free(vma.end, grown)
-                && old_len > 0
-            {
+            if old_end == vma.end && grown <= TASK_SIZE && inner.vmas.is_free(vma.end, grown) && old_len > 0 {
                 usage.check(new_len - old_len)?;
                 thread.call(&[Op::remap(old, old_len, new_len, 0, 0)]).map_err(host_error)?;
                 let mut tail = vma.clone();
@@ -396,7 +393,7 @@ impl Mm {
         }
         (moved.start, moved.end) = (to, to + new_len);
         if !keep && old_len > 0 {
-            inner.vmas.remove(old, old + old_len);
+            inner.vmas.remove(old, old_end);
         }
         inner.vmas.insert(moved);
         Ok(to)

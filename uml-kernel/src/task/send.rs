@@ -127,11 +127,13 @@ pub fn tell_parent(process: &Arc<Process>, code: i32, status: i32, news: i32) {
 
 /// Sends to every process of a group; ESRCH if there is none.
 pub fn to_group(pgid: Pid, info: SigInfo) -> Result<()> {
-    let group = kernel().table.group(pgid);
+    let mut group = kernel().table.group(pgid);
     if group.is_empty() {
         return Err(Errno::ESRCH);
     }
-    // All have it before one can act on it: of a pipeline that is interrupted, the reader must not see the writer's end first.
+    // All have it before one can act on it, and the youngest first, as on Linux: of a pipeline that is interrupted, the reader must not
+    // see the writer's end before its own signal, wherever the two run.
+    group.sort_by_key(|process| std::cmp::Reverse(process.pid));
     let posted: Vec<_> = group.iter().filter_map(|process| post(process, None, info)).collect();
     posted.into_iter().for_each(Posted::tell);
     Ok(())
