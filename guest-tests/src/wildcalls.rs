@@ -499,6 +499,10 @@ fn restrain(nr: &mut i64, a: &mut [usize; 6], r: &mut Rng) {
         SYS_ptrace | SYS_sched_setscheduler | SYS_sched_setattr if hits(a[1]) => {
             a[1] = 0;
         }
+        // Owners of files get signals of a choice, by which the driver would be stopped or killed.
+        SYS_fcntl if a[1] as i32 == F_SETOWN && hits(a[2]) => a[2] = 0,
+        SYS_fcntl if a[1] == 15 => *nr = SYS_getppid,
+        SYS_ioctl if matches!(a[1], 0x8901 | 0x8902) => *nr = SYS_getppid,
         // A new program would know nothing of the seed; this one again, shortly, or whatever else the path names.
         SYS_fork | SYS_vfork | SYS_clone | SYS_clone3 | SYS_execve | SYS_execveat => {
             if !crate::wild::may_breed() {

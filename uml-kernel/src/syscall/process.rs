@@ -75,10 +75,11 @@ fn clone3(ctx: &mut Ctx, [at, size, ..]: Args) -> Result<u64> {
     if set_tid != 0 || set_tid_size != 0 || (stack == 0) != (stack_size == 0) || flags & 0xff != 0 {
         return Err(Errno::EINVAL);
     }
-    fork::clone(
-        ctx,
-        &CloneArgs { flags, pidfd, child_tid, parent_tid, exit_signal, stack: stack + stack_size, tls },
-    )
+    if flags & (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64 != 0 && exit_signal != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let stack = stack.checked_add(stack_size).ok_or(Errno::EINVAL)?;
+    fork::clone(ctx, &CloneArgs { flags, pidfd, child_tid, parent_tid, exit_signal, stack, tls })
 }
 
 /// Reads a NULL-terminated array of strings.

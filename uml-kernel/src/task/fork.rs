@@ -266,7 +266,12 @@ fn new_process(ctx: &Ctx, pid: Pid, args: &CloneArgs) -> Arc<Process> {
         Arc::new(Mutex::new(Rank::Leaf, copy))
     };
     let limits = *parent.limits.lock();
-    let process = Process::new(pid, actions, limits, args.exit_signal as i32);
+    // A sibling's parent has not asked for anything, and could be killed by what it is told: it hears what it does of the caller.
+    let exit_signal = match args.flags & libc::CLONE_PARENT as u64 {
+        0 => args.exit_signal as i32,
+        _ => parent.exit_signal.load(Ordering::Relaxed),
+    };
+    let process = Process::new(pid, actions, limits, exit_signal);
     process.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     process
