@@ -17,6 +17,7 @@ mod events;
 mod exec;
 mod fds;
 mod fuzz;
+mod hostile;
 mod ident;
 mod locks;
 mod memory;
@@ -70,6 +71,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let code = match args.first().map(String::as_str) {
         Some("helper") => exec::helper(&args[1..]),
+        Some("hostile") => hostile::main(&args[1..]),
         Some("fuzz") => fuzz::main(&args[1..]),
         _ => run::main(FAMILIES, &args),
     };

@@ -60,6 +60,11 @@ pub(crate) fn raw(nr: i64, a: &[usize]) -> R {
 
 static PREFIX: OnceLock<String> = OnceLock::new();
 
+/// What lines begin with from now on.
+pub(crate) fn name_lines(prefix: &str) {
+    let _ = PREFIX.set(prefix.into());
+}
+
 /// Prints a line with one write, so that lines of several processes never mix.
 pub(crate) fn line(s: &str) {
     let text = format!("{}: {s}\n", PREFIX.get().map_or("?", String::as_str));

@@ -7,3 +7,6 @@ pub mod net;
 pub mod platform;
 pub mod syscall;
 pub mod task;
+
+#[global_allocator]
+static HEAP: base::heap::Counted = base::heap::Counted;

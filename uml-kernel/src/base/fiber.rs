@@ -4,16 +4,16 @@
 
 #![allow(unsafe_code)]
 
-use super::sched;
 use super::sync::assert_no_lock;
 use super::time::now;
+use super::{heap, sched};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::null;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// Why a fiber stopped running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Fiber {
     stopped: AtomicU64,
     /// Nanoseconds since its start in which it did not run.
     off: AtomicU64,
+    /// Bytes of the kernel's heap that it took, less those that it gave back.
+    heap: AtomicI64,
     /// What it is the kernel side of, for the layers above.
     pub owner: parking_lot::RwLock<Option<Arc<dyn std::any::Any + Send + Sync>>>,
     /// Where it waited last.
@@ -90,6 +92,7 @@ impl Fiber {
             yielder: AtomicPtr::default(),
             stopped: AtomicU64::new(0),
             off: AtomicU64::new(0),
+            heap: AtomicI64::new(0),
             owner: parking_lot::RwLock::new(None),
             place: AtomicPtr::default(),
         }))
@@ -104,7 +107,9 @@ impl Fiber {
             self.off.fetch_add(now().saturating_sub(stopped), Ordering::Relaxed);
         }
         CURRENT.set(Arc::as_ptr(self));
+        let before = heap::net_of_thread();
         let result = coroutine.resume(());
+        self.heap.fetch_add(heap::net_of_thread() - before, Ordering::Relaxed);
         CURRENT.set(null());
         self.stopped.store(now(), Ordering::Relaxed);
         match result {
@@ -158,6 +163,11 @@ impl Fiber {
     /// Nanoseconds in which it slept, or could have run and did not.
     pub fn off(&self) -> u64 {
         self.off.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the kernel's heap that it took, less those that it gave back.
+    pub fn heap(&self) -> i64 {
+        self.heap.load(Ordering::Relaxed)
     }
 
     /// Whether interruptible waits end.

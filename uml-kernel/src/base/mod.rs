@@ -2,6 +2,7 @@
 
 mod errno;
 pub mod fiber;
+pub mod heap;
 pub mod log;
 pub mod sched;
 pub mod sync;

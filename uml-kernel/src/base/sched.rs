@@ -241,13 +241,19 @@ pub fn need_resched() -> bool {
     waiting() > 0 && time::now() >= cpu.slice_end.load(Ordering::Relaxed)
 }
 
+static LOOK: AtomicU64 = AtomicU64::new(250_000_000);
+
+/// From now on the kernel looks around at least every `ns` while guests run.
+pub fn look_every(ns: u64) {
+    LOOK.store(ns, Ordering::Relaxed);
+}
+
 /// How long the guest may run before the kernel looks around, at most `most` ns; `None` for as long as it wants.
 pub fn guest_time(most: Option<u64>) -> Option<Duration> {
     let cpu = cpu()?;
     let slice = (waiting() > 0).then(|| cpu.slice_end.load(Ordering::Relaxed));
     // And now and then, for what is watched while guests run.
-    const LOOK: u64 = 250_000_000;
-    let mut end = time::now() + LOOK;
+    let mut end = time::now() + LOOK.load(Ordering::Relaxed);
     let used = most.map(|most| time::now().saturating_add(most));
     for due in [slice, timer::next(), used].into_iter().flatten() {
         end = end.min(due);

@@ -31,6 +31,17 @@ pub(super) fn install(platform: Arc<Platform>) {
     }));
 }
 
+/// At SIGQUIT to the kernel, what the guest's tasks are doing; it goes on.
+pub(super) fn listen() -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([libc::SIGQUIT])?;
+    std::thread::Builder::new().name("quit".into()).stack_size(128 << 10).spawn(move || {
+        for _ in &mut signals {
+            tasks();
+        }
+    })?;
+    Ok(())
+}
+
 /// One line a task: number, group, name, system call, and where in the kernel it sleeps.
 fn tasks() {
     let patience = Duration::from_millis(200);

@@ -73,6 +73,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
     kernel.usage.set_limit(options.mem);
     crate::task::procfs::register(options.mem);
     super::panic::install(platform.clone());
+    super::panic::listen()?;
     let terminal = super::terminal::take()?;
     for major in [5, 136] {
         crate::fs::dev::register(major, Arc::new(tty::open));

@@ -4,15 +4,20 @@ mod content;
 mod node;
 
 use super::{FileSystem, Inode, StatFs, anonymous_dev, kind};
-use crate::base::{Mutex, Rank, Result};
+use crate::base::{Errno, Mutex, Rank, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use content::Opened;
-pub use node::{Node, seal};
+pub use node::{Node, recount, seal};
 
 /// Bytes that all in-memory files hold, for `mem=`.
 pub static HELD: AtomicU64 = AtomicU64::new(0);
+/// Those of them that are not in the kernel's heap.
+pub static IN_MEMFDS: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that an inode is counted as (Linux's BOGO_INODE_SIZE).
+const INODE: u64 = 1024;
 
 /// One tmpfs.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub struct TmpFs {
     /// Bytes it may hold, and holds.
     limit: u64,
     used: AtomicU64,
+    /// Bytes left for inodes and extended attributes, of [`INODE`] an inode.
+    space: AtomicU64,
     root: Mutex<Option<Arc<Node>>>,
     /// Held while names change.
     tree: Mutex<()>,
@@ -36,6 +43,7 @@ impl TmpFs {
             next_ino: AtomicU64::new(1),
             limit,
             used: AtomicU64::new(0),
+            space: AtomicU64::new(limit / 4096 * INODE),
             root: Mutex::new(Rank::Leaf, None),
             tree: Mutex::new(Rank::UpperInode, ()),
             name,
@@ -51,6 +59,17 @@ impl TmpFs {
             Node::new(self, &super::NewNode { mode: kind::REG | mode, rdev: 0, uid, gid, target: b"" });
         node.unlinked();
         node
+    }
+
+    /// Space for an inode or extended attributes.
+    fn take(&self, bytes: u64) -> Result<()> {
+        let take = |left: u64| left.checked_sub(bytes);
+        let taken = self.space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(|_| ()).map_err(|_| Errno::ENOSPC)
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.space.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn grow(&self, bytes: u64) {
@@ -84,7 +103,6 @@ impl FileSystem for TmpFs {
         let blocks = self.limit / 4096;
         let free = blocks.saturating_sub(self.used.load(Ordering::Relaxed).div_ceil(4096));
         let files = blocks;
-        let taken = self.next_ino.load(Ordering::Relaxed);
         Ok(StatFs {
             magic: 0x0102_1994,
             bsize: 4096,
@@ -92,7 +110,7 @@ impl FileSystem for TmpFs {
             bfree: free,
             bavail: free,
             files,
-            ffree: files.saturating_sub(taken),
+            ffree: self.space.load(Ordering::Relaxed) / INODE,
             namelen: 255,
         })
     }

@@ -1,6 +1,7 @@
 //! Address spaces: VMAs, mappings, the guest's memory as the kernel sees it.
 
 mod access;
+pub mod shared;
 mod space;
 mod usage;
 mod vma;

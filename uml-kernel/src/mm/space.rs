@@ -1,5 +1,6 @@
 //! One address space: what is mapped in a stub, and the host calls that bring it about.
 
+use super::shared::SharedMemory;
 use super::vma::{Backing, PAGE, Vma, VmaTree, page_up};
 use super::{Usage, UserMemory};
 use crate::base::{Errno, Mutex, Rank, Result};
@@ -77,7 +78,7 @@ pub struct MapRequest {
     pub name: &'static str,
 }
 
-fn host_error(e: std::io::Error) -> Errno {
+pub(super) fn host_error(e: std::io::Error) -> Errno {
     Errno::from(e)
 }
 
@@ -216,10 +217,17 @@ impl Mm {
         }
         let kept = libc::MAP_NORESERVE | libc::MAP_POPULATE;
         let host_flags = request.flags & kept | if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        let mut memory = None;
         match &source {
             Some((MapSource::Host(fd), offset)) => {
                 let op = Op::map_passed(addr, len, request.prot, host_flags, *offset);
                 thread.map_file(fd.as_fd(), op).map_err(host_error)?;
+            }
+            _ if shared => {
+                let object = SharedMemory::new(len)?;
+                let op = Op::map_passed(addr, len, request.prot, host_flags, 0);
+                thread.map_file(object.fd().as_fd(), op).map_err(host_error)?;
+                memory = Some(object);
             }
             _ => {
                 let op = Op::map_anonymous(addr, len, request.prot, host_flags);
@@ -230,9 +238,9 @@ impl Mm {
         if addr < THUNKS + THUNKS_SIZE && addr + len > THUNKS {
             inner.patches.disable();
         }
-        let backing = match (request.file, source) {
-            (Some((file, offset)), Some((MapSource::Host(_), _))) => Backing::File(file, offset),
-            _ if shared => Backing::Shared(Arc::new(next_id())),
+        let backing = match (request.file, source, memory) {
+            (Some((file, offset)), Some((MapSource::Host(_), _)), _) => Backing::File(file, offset),
+            (_, _, Some(object)) => Backing::Shared(object),
             _ => Backing::Anonymous,
         };
         inner.vmas.insert(Vma {

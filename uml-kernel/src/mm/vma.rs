@@ -1,5 +1,6 @@
 //! The VMA tree: which addresses are mapped, how, from what.
 
+use super::shared::SharedMemory;
 use crate::fs::File;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub enum Backing {
     /// Private zeros.
     Anonymous,
     /// Zeros shared with the mappings that fork makes of it; the number names the object.
-    Shared(Arc<u64>),
+    Shared(Arc<SharedMemory>),
     /// A file, from this offset.
     File(Arc<File>, u64),
 }

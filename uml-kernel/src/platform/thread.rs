@@ -379,6 +379,10 @@ impl StubThread {
         self.prefetched.len = len;
         if len > 0 {
             self.prefetched.from = self.window.u64(W_PREFETCH_FROM);
+            if self.prefetched.from >= TASK_SIZE - PREFETCH as u64 {
+                // Of the stub's own: nothing that a system call may be given.
+                self.prefetched.len = 0;
+            }
             self.window.read_into(W_PREFETCHED, &mut self.prefetched.bytes);
         }
     }

@@ -65,7 +65,7 @@ pub(super) const TABLE: &[Entry] = &[
 
 /// Growing is when a look at what is held is due.
 fn mmap(ctx: &mut Ctx, [addr, len, prot, flags, fd, offset]: Args) -> Result<u64> {
-    crate::task::oom::look();
+    crate::task::oom::look(crate::base::time::now());
     let (prot, flags) = (prot as i32, flags as i32);
     if !offset.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);

@@ -214,7 +214,7 @@ impl Ctx {
                     cpu_clock::add(&self.task, now.saturating_sub(since), 0);
                     since = now;
                     timer::expire();
-                    super::oom::look();
+                    super::oom::look(now);
                     let wanted = self.task.fiber.get().is_some_and(|f| f.is_interrupted());
                     if sched::need_resched() || wanted {
                         // A guest that has blocked the preemption signal, or is not yet ready for it.
@@ -234,6 +234,7 @@ impl Ctx {
         }
         let now = time::now();
         cpu_clock::add(&self.task, now.saturating_sub(since), 0);
+        super::oom::look(now);
         (trap, now)
     }
 

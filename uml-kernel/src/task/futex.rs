@@ -77,7 +77,7 @@ pub fn key(mm: &Mm, address: u64, private: bool) -> Result<Key> {
     }
     match &vma.backing {
         Backing::Anonymous => Ok(Key::Private(mm.id(), address)),
-        Backing::Shared(id) => Ok(Key::Object(**id, vma.offset + into)),
+        Backing::Shared(object) => Ok(Key::Object(object.id, vma.offset + into)),
         Backing::File(file, offset) => {
             let (file, offset) = (file.clone(), *offset);
             drop(inner);

@@ -1,70 +1,132 @@
 //! `mem=`: what the stubs really hold is looked at while guests run, and who holds too much is ended.
 
-use super::process::Task;
+use super::process::{Process, Task};
 use super::signal::SigInfo;
 use super::{kernel, send};
-use crate::base::time;
-use crate::mm::Mm;
+use crate::base::{Mutex, Rank, heap, sched, time};
+use crate::mm::{Mm, shared};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-/// Time between two looks.
-const INTERVAL: u64 = 100_000_000;
+/// Time between two looks: as long as a guest that touches memory at this many bytes in a nanosecond needs to take half of what is left.
+const RATE: u64 = 4;
+const SHORTEST: u64 = 2_000_000;
+const LONGEST: u64 = 100_000_000;
+/// How long one that is ended may take to give back what it holds, before the next is ended.
+const GRACE: u64 = 500_000_000;
+/// What a task takes that is in neither: its window, its kernel stack.
+const TASK: u64 = 32 << 10;
 
-/// Bytes that a stub holds on the host: its private and shared pages, without those of mapped files.
-fn held_by(mm: &Mm) -> u64 {
+/// What one address space holds on the host.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    /// Pages of its own.
+    private: u64,
+    /// All that are in memory, those of files and shared ones among them.
+    resident: u64,
+}
+
+fn held_by(mm: &Mm) -> Held {
     let text = std::fs::read_to_string(format!("/proc/{}/statm", mm.stub().pid())).unwrap_or_default();
-    let mut fields = text.split(' ').skip(1).map(|f| f.parse::<u64>().unwrap_or(0));
+    let mut fields = text.split(' ').skip(1).map(|f| f.parse::<u64>().unwrap_or(0) * 4096);
     let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
-    resident.saturating_sub(shared) * 4096
+    Held { private: resident.saturating_sub(shared), resident }
+}
+
+/// A process, as the choice of whom to end sees it.
+#[derive(Debug)]
+struct Candidate {
+    task: Arc<Task>,
+    held: Held,
+    /// Bytes of the kernel's heap that its tasks have taken.
+    heap: i64,
 }
 
 /// Adds up what the guest holds now: each address space with one of its tasks.
-pub fn survey() -> Vec<(u64, Arc<Task>)> {
+fn weigh() -> Vec<Candidate> {
     let tasks: Vec<Arc<Task>> = kernel().table.lock().tasks.values().cloned().collect();
-    let mut spaces: HashMap<u64, (Arc<Mm>, Arc<Task>)> = HashMap::new();
+    let mut spaces: HashMap<u64, (Arc<Mm>, Arc<Task>, i64)> = HashMap::new();
+    let extra = tasks.len() as u64 * TASK;
     for task in tasks {
         let mm = task.inner.lock().mm.clone();
         if let Some(mm) = mm {
-            spaces.entry(mm.id()).or_insert((mm, task));
+            let heap = task.fiber.get().map_or(0, |f| f.heap());
+            spaces.entry(mm.id()).or_insert((mm, task, 0)).2 += heap;
         }
     }
-    let found: Vec<(u64, Arc<Task>)> = spaces.into_values().map(|(mm, task)| (held_by(&mm), task)).collect();
-    kernel().usage.set_held(found.iter().map(|(n, _)| n).sum());
+    let found: Vec<Candidate> =
+        spaces.into_values().map(|(mm, task, heap)| Candidate { held: held_by(&mm), task, heap }).collect();
+    crate::fs::tmpfs::recount();
+    kernel()
+        .usage
+        .set_held(found.iter().map(|c| c.held.private).sum::<u64>() + shared::held() + heap::held() + extra);
     found
 }
 
+/// Looks at what the guest holds now, for those who are about to tell it.
+pub fn survey() {
+    weigh();
+}
+
 /// Looks, if it is time to; ends the process that holds most when there is too much.
-pub fn look() {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let now = time::now();
-    let last = LAST.load(Ordering::Relaxed);
-    if now < last + INTERVAL
-        || LAST.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+pub fn look(now: u64) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.load(Ordering::Relaxed);
+    if now < next || NEXT.compare_exchange(next, now + LONGEST, Ordering::Relaxed, Ordering::Relaxed).is_err()
     {
         return;
     }
-    let found = survey();
+    let found = weigh();
     let usage = &kernel().usage;
-    let total = usage.held() + crate::fs::tmpfs::HELD.load(Ordering::Relaxed);
-    if total <= usage.limit() {
+    let total = usage.held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed);
+    let left = usage.limit().saturating_sub(total);
+    let (took, now) = (time::now().saturating_sub(now), time::now());
+    // Where there are thousands of processes a look is dear: a tenth of the time at most.
+    let wait = (left / 2 / RATE).clamp(SHORTEST, LONGEST).max(9 * took);
+    NEXT.store(now + wait, Ordering::Relaxed);
+    sched::look_every(wait);
+    crate::net::unix::collect_late(now);
+    if left == 0 {
+        end_one(&found, now);
+    }
+}
+
+/// Ends the process that holds most, unless one that was ended before is still about to give back what it has.
+fn end_one(found: &[Candidate], now: u64) {
+    static LAST: Mutex<Option<(Weak<Process>, u64)>> = Mutex::new(Rank::Leaf, None);
+    let last = LAST.lock().clone();
+    if let Some((process, when)) = last
+        && now < when + GRACE
+        && let Some(process) = process.upgrade()
+        && found.iter().any(|c| Arc::ptr_eq(&c.task.process, &process))
+    {
         return;
     }
+    let limit = kernel().usage.limit();
     // As Linux weighs it: a thousandth of all memory for each point of oom_score_adj, never at -1000.
-    let badness = |(held, task): &(u64, Arc<Task>)| {
-        let adj = task.process.oom_score_adj.load(Ordering::Relaxed);
-        let weighed = *held as i64 + i64::from(adj) * (usage.limit() / 1000) as i64;
-        if adj == -1000 { i64::MIN } else { weighed }
+    let badness = |c: &&Candidate| {
+        let adj = c.task.process.oom_score_adj.load(Ordering::Relaxed);
+        let weighed = c.held.resident as i64 + c.heap.max(0) + i64::from(adj) * (limit / 1000) as i64;
+        // With the first the guest ends: it counts half. Of those of about the same size the youngest: what a fork bomb begot rather than
+        // what began it.
+        let first = kernel().first.get() == Some(&c.task.process.pid);
+        let weighed = if first { weighed / 2 } else { weighed };
+        (if adj == -1000 { i64::MIN } else { weighed >> 20 }, c.task.process.start)
     };
-    let alive = found.iter().filter(|(_, t)| t.process.exiting().is_none());
-    if let Some((held, task)) = alive.max_by_key(|e| badness(e)) {
-        let comm = task.inner.lock().comm.clone();
-        let (pid, kib) = (task.process.pid, held >> 10);
-        crate::log!(
-            "Out of memory: Killed process {pid} ({}) anon-rss:{kib}kB",
-            String::from_utf8_lossy(&comm)
-        );
-        send::to_process(&task.process, SigInfo::kernel(libc::SIGKILL));
-    }
+    let Some(worst) = found.iter().filter(|c| c.task.process.exiting().is_none()).max_by_key(badness) else {
+        return;
+    };
+    let process = &worst.task.process;
+    let comm = worst.task.inner.lock().comm.clone();
+    crate::log!(
+        "Out of memory: Killed process {} ({}) anon-rss:{}kB, shmem-rss and files:{}kB, kernel:{}kB",
+        process.pid,
+        String::from_utf8_lossy(&comm),
+        worst.held.private >> 10,
+        (worst.held.resident - worst.held.private) >> 10,
+        worst.heap.max(0) >> 10
+    );
+    *LAST.lock() = Some((Arc::downgrade(process), now));
+    send::to_process(process, SigInfo::kernel(libc::SIGKILL));
 }

@@ -56,7 +56,7 @@ impl System for KernelSystem {
         let usage = &kernel().usage;
         let (total, held) = (usage.limit(), usage.held());
         let shmem = crate::fs::tmpfs::HELD.load(Ordering::Relaxed);
-        let free = total.saturating_sub(held + shmem);
+        let free = total.saturating_sub(held + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed));
         Memory {
             total,
             free,

@@ -39,6 +39,10 @@ impl Content {
         }
     }
 
+    pub(super) fn is_memfd(&self) -> bool {
+        matches!(self, Content::Memfd(..))
+    }
+
     /// Moves it to a memfd.
     fn move_to_memfd(&mut self) -> Result<Arc<OwnedFd>> {
         if let Content::Memfd(fd, _) = self {
@@ -173,6 +177,7 @@ impl FileOps for Opened {
         let fd = self.0.content_mut(Content::move_to_memfd)?;
         let sealed = self.0.check_seals(0, 0, true).is_err();
         if shared_write || file.flags().writes() && !sealed {
+            self.0.watch_growth();
             return Ok(MapSource::Host(fd));
         }
         // Opened anew for reading: no mapping of it can be made writable.

@@ -1,7 +1,7 @@
 //! The inodes of a tmpfs.
 
-use super::TmpFs;
 use super::content::Content;
+use super::{IN_MEMFDS, INODE, TmpFs};
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use crate::fs::{
     Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_EXCHANGE, RENAME_WHITEOUT,
@@ -29,6 +29,27 @@ struct Inner {
     body: Body,
     /// Bytes that the file system counts for it. Stores through mappings show only when it is looked at next.
     charged: u64,
+    /// Those of them that a memfd holds.
+    in_memfd: u64,
+    /// What it has of the file system's space for inodes.
+    space: u64,
+    /// Pages of it may come to be by stores into mappings.
+    grows_unseen: bool,
+}
+
+/// Files that are mapped so that they can grow by stores.
+static GROWING: Mutex<Vec<Weak<Node>>> = Mutex::new(Rank::Leaf, Vec::new());
+
+/// Counts anew what files hold that are mapped.
+pub fn recount() {
+    let nodes: Vec<Arc<Node>> = {
+        let mut growing = GROWING.lock();
+        growing.retain(|n| n.strong_count() > 0);
+        growing.iter().filter_map(Weak::upgrade).collect()
+    };
+    for node in nodes {
+        node.charge(&mut node.inner.lock());
+    }
 }
 
 #[derive(Debug)]
@@ -141,7 +162,15 @@ impl Node {
             btime: now,
             ..Attr::default()
         };
-        let inner = Inner { attr, xattrs: BTreeMap::new(), body, charged: 0 };
+        let inner = Inner {
+            attr,
+            xattrs: BTreeMap::new(),
+            body,
+            charged: 0,
+            in_memfd: 0,
+            space: 0,
+            grows_unseen: false,
+        };
         Arc::new_cyclic(|me| Node {
             fs: fs.clone(),
             me: me.clone(),
@@ -149,6 +178,14 @@ impl Node {
             anchor: Anchor::default(),
             seals: AtomicU32::new(seal::SEAL),
         })
+    }
+
+    /// The same, as one of those whose number is limited: ENOSPC.
+    fn take(fs: &Arc<TmpFs>, new: &NewNode<'_>) -> Result<Arc<Node>> {
+        fs.take(INODE)?;
+        let node = Node::new(fs, new);
+        node.inner.lock().space = INODE;
+        Ok(node)
     }
 
     /// It has no name.
@@ -173,21 +210,37 @@ impl Node {
     /// Changes content, and counts what it takes then.
     pub(super) fn with_content<T>(&self, f: impl FnOnce(&mut Content, &mut Attr) -> Result<T>) -> Result<T> {
         let mut inner = self.inner.lock();
-        let Inner { attr, body, charged, .. } = &mut *inner;
+        let Inner { attr, body, .. } = &mut *inner;
         let Body::File(content) = body else { return Err(Errno::EINVAL) };
         // Full is full; a file that grows beyond is cut back by nobody, but no further write begins.
         if self.fs.used.load(Ordering::Relaxed) >= self.fs.limit {
             return Err(Errno::ENOSPC);
         }
         let result = f(content, attr);
-        let held = content.held();
-        if held > *charged {
-            self.fs.grow(held - *charged);
-        } else {
-            self.fs.shrink(*charged - held);
-        }
-        *charged = held;
+        self.charge(&mut inner);
         result
+    }
+
+    /// Counts what the content takes now.
+    fn charge(&self, inner: &mut Inner) {
+        let Body::File(content) = &inner.body else { return };
+        let held = content.held();
+        let in_memfd = if content.is_memfd() { held } else { 0 };
+        IN_MEMFDS.fetch_add(in_memfd.wrapping_sub(inner.in_memfd), Ordering::Relaxed);
+        if held > inner.charged {
+            self.fs.grow(held - inner.charged);
+        } else {
+            self.fs.shrink(inner.charged - held);
+        }
+        (inner.charged, inner.in_memfd) = (held, in_memfd);
+    }
+
+    /// From now on [`recount`] looks at it.
+    pub(super) fn watch_growth(&self) {
+        let mut inner = self.inner.lock();
+        if !std::mem::replace(&mut inner.grows_unseen, true) {
+            GROWING.lock().push(self.me.clone());
+        }
     }
 
     fn dir<T>(&self, f: impl FnOnce(&mut Dir, &mut Attr) -> Result<T>) -> Result<T> {
@@ -250,7 +303,10 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.fs.shrink(self.inner.lock().charged);
+        let inner = self.inner.lock();
+        self.fs.shrink(inner.charged);
+        self.fs.give_back(inner.space);
+        IN_MEMFDS.fetch_sub(inner.in_memfd, Ordering::Relaxed);
     }
 }
 
@@ -305,13 +361,13 @@ impl Inode for Node {
         if self.child(name).is_ok() {
             return Err(Errno::EEXIST);
         }
-        let node = Node::new(&self.fs, new);
+        let node = Node::take(&self.fs, new)?;
         self.enter(name, node.clone())?;
         Ok(node)
     }
 
     fn create_unnamed(&self, new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let node = Node::new(&self.fs, new);
+        let node = Node::take(&self.fs, new)?;
         node.unlinked();
         Ok(node)
     }
@@ -426,14 +482,24 @@ impl Inode for Node {
         if total + name.len() + value.len() > 128 << 10 {
             return Err(Errno::ENOSPC);
         }
-        inner.xattrs.insert(name.to_vec(), value.to_vec());
+        let bytes = (name.len() + value.len()) as u64;
+        self.fs.take(bytes)?;
+        inner.space += bytes;
+        if let Some(old) = inner.xattrs.insert(name.to_vec(), value.to_vec()) {
+            let bytes = (name.len() + old.len()) as u64;
+            self.fs.give_back(bytes);
+            inner.space -= bytes;
+        }
         inner.attr.ctime = time::real();
         Ok(())
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         let mut inner = self.inner.lock();
-        inner.xattrs.remove(name).ok_or(Errno::ENODATA)?;
+        let old = inner.xattrs.remove(name).ok_or(Errno::ENODATA)?;
+        let bytes = (name.len() + old.len()) as u64;
+        self.fs.give_back(bytes);
+        inner.space -= bytes;
         inner.attr.ctime = time::real();
         Ok(())
     }

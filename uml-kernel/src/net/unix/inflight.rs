@@ -5,16 +5,21 @@
 //! reference is in a queue of one of them, none of which a living socket leads to. Their queues are emptied, and they end.
 
 use super::UnixSocket;
-use crate::base::{Mutex, Rank};
+use crate::base::{Mutex, Rank, time};
 use crate::fs::File;
 use crate::net::SocketFile;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 type InFlight = HashMap<usize, (Weak<File>, usize)>;
 static IN_FLIGHT: LazyLock<Mutex<InFlight>> = LazyLock::new(|| Mutex::new(Rank::Leaf, HashMap::new()));
 static COLLECTING: AtomicBool = AtomicBool::new(false);
+/// A collection was asked for, too early after the last one.
+static DUE: AtomicBool = AtomicBool::new(false);
+/// When the next may begin: ten times as long after the last one as that took, so that a guest with many sockets on their way does not
+/// pay for all of them at each close.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn key(file: &Arc<File>) -> usize {
     Arc::as_ptr(file).addr()
@@ -60,9 +65,38 @@ impl Passed {
     }
 }
 
+/// Files that lie in nobody's queue any more, to be let go one after the other: what waits in a socket that ends with one of them may
+/// again be sockets, as deep as a guest likes, and a kernel stack is not.
+struct Leaving {
+    files: Vec<Arc<File>>,
+    /// Somebody lets them go.
+    attended: bool,
+}
+
+static LEAVING: Mutex<Leaving> = Mutex::new(Rank::Leaf, Leaving { files: Vec::new(), attended: false });
+
 impl Drop for Passed {
     fn drop(&mut self) {
-        self.take();
+        let files = self.take();
+        if files.is_empty() {
+            return;
+        }
+        {
+            let mut leaving = LEAVING.lock();
+            leaving.files.extend(files);
+            if std::mem::replace(&mut leaving.attended, true) {
+                return;
+            }
+        }
+        loop {
+            let mut leaving = LEAVING.lock();
+            let Some(file) = leaving.files.pop() else {
+                leaving.attended = false;
+                return;
+            };
+            drop(leaving);
+            drop(file);
+        }
     }
 }
 
@@ -78,8 +112,19 @@ fn contents(of: &UnixSocket) -> Vec<usize> {
     out
 }
 
+/// Collects if it was too early to when it was asked for.
+pub fn collect_late(now: u64) {
+    if DUE.load(Ordering::Relaxed) && now >= NEXT.load(Ordering::Relaxed) {
+        collect();
+    }
+}
+
 /// Ends what can never arrive.
 pub(super) fn collect() {
+    let began = time::now();
+    if began < NEXT.load(Ordering::Relaxed) {
+        return DUE.store(true, Ordering::Relaxed);
+    }
     if IN_FLIGHT.lock().is_empty() || COLLECTING.swap(true, Ordering::SeqCst) {
         return;
     }
@@ -120,6 +165,9 @@ pub(super) fn collect() {
             }
         }
     }
+    DUE.store(false, Ordering::Relaxed);
+    let now = time::now();
+    NEXT.store(now + 10 * (now - began), Ordering::Relaxed);
     COLLECTING.store(false, Ordering::SeqCst);
     drop(garbage);
 }

@@ -5,6 +5,7 @@
 mod address;
 mod connect;
 mod inflight;
+pub use inflight::collect_late;
 mod packet;
 mod table;
 #[cfg(test)]
