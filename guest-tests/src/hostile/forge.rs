@@ -65,7 +65,7 @@ fn attack(name: &str, rounds: u64, ms: i64, work: fn(i64), write: fn(usize, &mut
             run::sleep_ms(10);
         }
         sys!(SYS_kill, pid, libc::SIGKILL);
-        ended += i32::from(run::wait(pid) != "");
+        ended += i32::from(!run::wait(pid).is_empty());
         // What it has made may have no parent now.
         while sys!(SYS_wait4, -1, 0, libc::WNOHANG, 0).0 > 0 {}
     }

@@ -79,7 +79,7 @@ fn random() {
         let fate = run::fate(|| {
             let at = frame(|at| {
                 let mut rng = Rng(round);
-                let fp = at + 0x800 & !63;
+                let fp = (at + 0x800) & !63;
                 poke(at + 40 + 23 * 8, fp as u64);
                 for _ in 0..rng.below(200) {
                     poke(fp + rng.below(336) as usize * 8, rng.next() >> rng.below(64));
@@ -135,7 +135,7 @@ fn by_the_stub() {
     let mut ended = 0;
     for child in children {
         sys!(SYS_kill, child, libc::SIGKILL);
-        ended += i32::from(run::wait(child) != "");
+        ended += i32::from(!run::wait(child).is_empty());
     }
     say!("ended={ended}");
 }

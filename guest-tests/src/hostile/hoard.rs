@@ -13,7 +13,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("watches", || hoard(watches)),
     ("queued-signals", || hoard(signals)),
     ("locks", || hoard(locks)),
-    ("kept-files", || hoard(|n| in_children(n))),
+    ("kept-files", || hoard(in_children)),
     ("rights", rights),
 ];
 
@@ -104,7 +104,7 @@ fn xattrs(n: usize) -> bool {
     let path = std::ffi::CString::new(format!("/dev/shm/x{}", n / 16)).unwrap_or_default();
     run::close(run::open(&path, libc::O_CREAT | libc::O_RDWR));
     let name = std::ffi::CString::new(format!("user.x{n}")).unwrap_or_default();
-    sys!(SYS_setxattr, &*path, &*name, &[1u8; 65536], 65536, 0).ok() || n % 16 != 0
+    sys!(SYS_setxattr, &*path, &*name, &[1u8; 65536], 65536, 0).ok() || !n.is_multiple_of(16)
 }
 
 /// epoll items, watches, timers.
