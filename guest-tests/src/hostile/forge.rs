@@ -61,11 +61,16 @@ fn attack(name: &str, rounds: u64, ms: i64, work: fn(i64), write: fn(usize, &mut
             0
         });
         let end = run::now_ms() + ms + 200;
-        while sys!(SYS_wait4, pid, 0, libc::WNOHANG | libc::WNOWAIT, 0).0 == 0 && run::now_ms() < end {
+        // Until it ends by itself, or will not.
+        let mut info = [0i32; 32];
+        let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        while run::now_ms() < end && sys!(SYS_waitid, 1, pid, &mut info, how, 0).ok() && info[4] == 0 {
             run::sleep_ms(10);
         }
         sys!(SYS_kill, pid, libc::SIGKILL);
-        ended += i32::from(!run::wait(pid).is_empty());
+        let fate = run::wait(pid);
+        say!("{name} {round} {fate}");
+        ended += i32::from(!fate.is_empty());
         // What it has made may have no parent now.
         while sys!(SYS_wait4, -1, 0, libc::WNOHANG, 0).0 > 0 {}
     }

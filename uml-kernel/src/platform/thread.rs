@@ -528,6 +528,12 @@ impl StubThread {
             self.stub.free_window(window.slot());
         }
         let tid = *results?.last().unwrap_or(&0) as i32;
+        // Another thread of the guest may have written that. It is bound to CPUs, and must be nobody else's than this stub's.
+        if tid <= 0 || sys::tgkill(self.stub.pid(), tid, 0).is_err() {
+            crate::log!("a stub lies about the number of its thread: {tid}");
+            self.stub.kill();
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
         let mut thread = StubThread::new(self.stub.clone(), window, tid);
         thread.cpu = self.cpu;
         if let Stopped::Frame(uc) = self.stopped {

@@ -243,6 +243,14 @@ impl Scene {
         if state.as_deref() != Some("S") || stat_field(&victim, 16).as_deref() != Some("0") {
             wrong.push(format!("a process outside is {state:?}, nice {:?}", stat_field(&victim, 16)));
         }
+        // A stub's thread may be bound to a CPU, nobody else.
+        let allowed = |pid: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.lines().find(|l| l.starts_with("Cpus_allowed:")).map(String::from)
+        };
+        if allowed(&victim) != allowed("self") {
+            wrong.push(format!("a process outside is bound to {:?}", allowed(&victim)));
+        }
         for (what, l) in [("named", &self.listener), ("abstract", &self.hidden)] {
             if l.accept().is_ok() {
                 wrong.push(format!("somebody came to the {what} socket"));
