@@ -122,6 +122,36 @@ fn clone_flags() {
         }
         close(fd);
     }
+    // A sibling: what its parent hears at its end is what it hears at the caller's, whatever the caller asks for; after exec it is SIGCHLD.
+    for own in [SIGCHLD, libc::SIGUSR2] {
+        crate::run::mask(libc::SIG_BLOCK, &[SIGCHLD, libc::SIGUSR1, libc::SIGUSR2]);
+        let middle = sys!(SYS_clone, own, 0, 0, 0, 0);
+        if middle.0 == 0 {
+            let sibling = sys!(SYS_clone, libc::CLONE_PARENT | libc::SIGUSR1, 0, 0, 0, 0);
+            if sibling.0 != 0 {
+                crate::run::sleep_ms(50);
+            }
+            exit(i32::from(sibling.0 == 0) + 3);
+        }
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let mut st = 0;
+            let p = sys!(SYS_wait4, -1, &mut st, libc::__WALL, 0);
+            let mut pending = 0u64;
+            sys!(SYS_rt_sigpending, &mut pending, 8);
+            let of = |s: i32| pending >> (s - 1) & 1;
+            ends.push(format!(
+                "middle={} {} chld={} usr1={} usr2={}",
+                p.0 == middle.0,
+                crate::show::status(st),
+                of(SIGCHLD),
+                of(libc::SIGUSR1),
+                of(libc::SIGUSR2)
+            ));
+        }
+        say!("sibling {own}: {ends:?}");
+    }
+    crate::run::mask(libc::SIG_UNBLOCK, &[SIGCHLD]);
     let bad = |fl: i32| sys!(SYS_clone, fl, 0, 0, 0, 0);
     say!(
         "thread without vm={} sighand without vm={} fs with newns={}",
@@ -181,6 +211,10 @@ fn clone3() {
         go(&with(0, 1 << 60), 88),
         go(&with(0, 0x0040_0000), 88)
     );
+    let mut parent = with(0, libc::CLONE_PARENT as u64);
+    say!("signal with CLONE_PARENT={}", go(&parent, 88));
+    parent[4] = 0;
+    say!("none with CLONE_PARENT={}", sys!(SYS_clone3, &parent, 8));
     say!(
         "signal in flags={} bad signal={} stack without size={}",
         go(&with(0, 17), 88),

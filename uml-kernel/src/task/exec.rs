@@ -403,6 +403,8 @@ pub fn exec(ctx: &mut Ctx, mut request: Request) -> Result<()> {
     drop(ctx.files.take_cloexec());
     become_program(&task, ctx, &loaded, mm, &request.name);
     reset_signals(&task);
+    // begin_new_exec: whoever it was cloned by hears of its end as of any child's.
+    task.process.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
     task.process.timers.lock().exec();
     task.process.has_execed.store(true, Ordering::SeqCst);
     let dumpable = if loaded.secure { 0 } else { 1 };
