@@ -146,3 +146,42 @@ fn a_stub_without_its_descriptors_is_an_error_not_a_hang() {
     assert!(mapped.is_err());
     platform.shut_down();
 }
+
+/// A host without 32-bit system calls never asks the filter about them; one with them must get the same answer whatever else fits.
+#[test]
+fn a_call_of_another_architecture_is_refused_everywhere() {
+    use uml_kernel::platform::x86_64::filter;
+    use uml_kernel::task::seccomp::bpf::{Insn, Program};
+    const X86_64: u32 = 0xc000_003e;
+    const TRAP: u32 = 0x0003_0000;
+    let platform = Platform::start().expect("stubs start");
+    let sites = *platform.sites();
+    let insns = filter::program(&sites, true)
+        .iter()
+        .map(|i| Insn { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
+        .collect();
+    let program = Program::new(insns).expect("a program");
+    let mut every = vec![sites.ops, sites.wait, sites.wake, sites.sigreturn, CODE];
+    every.extend(sites.child);
+    let (mut allowed, mut refused) = (0, 0);
+    for ip in every {
+        for nr in 0..512 {
+            for first in [0, 1, 0x1002, 16] {
+                let data = |arch| {
+                    let mut data = [0; 16];
+                    (data[0], data[1], data[2], data[3]) = (nr, arch, ip as u32, (ip >> 32) as u32);
+                    data[4] = first;
+                    data
+                };
+                allowed += u32::from(program.run(&data(X86_64)) != TRAP);
+                // i386, and x86_64's number for big-endian of another: whatever is not exactly ours.
+                for arch in [0x4000_0003, 0xc000_003f, 0] {
+                    assert_eq!(program.run(&data(arch)), TRAP, "call {nr} of {arch:#x} at {ip:#x}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(allowed > 10 && refused > 50_000, "{allowed} allowed, {refused} refused");
+    platform.shut_down();
+}

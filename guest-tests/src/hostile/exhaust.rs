@@ -122,8 +122,8 @@ fn touch_shared(_: usize) -> bool {
 
 /// Files of no size to speak of, that grow through their mappings.
 fn touch_sparse(n: usize) -> bool {
-    let fd = match n % 2 {
-        0 => sys!(SYS_memfd_create, c"sparse", 0).fd(),
+    let fd = match n % 8 {
+        0..7 => sys!(SYS_memfd_create, c"sparse", 0).fd(),
         _ => run::open(c"/dev/shm/sparse", libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC),
     };
     sys!(SYS_unlink, c"/dev/shm/sparse");

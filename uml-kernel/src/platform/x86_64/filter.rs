@@ -11,10 +11,14 @@ use super::stub::Sites;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Insn {
-    code: u16,
-    jt: u8,
-    jf: u8,
-    k: u32,
+    /// What it does.
+    pub code: u16,
+    /// Instructions to skip if the test holds.
+    pub jt: u8,
+    /// And if it does not.
+    pub jf: u8,
+    /// Constant.
+    pub k: u32,
 }
 
 // linux/bpf_common.h
