@@ -41,11 +41,11 @@ fn kill_all() {
         5
     });
     // As root it reaches every process of the guest but the first two; as nobody those of nobody.
+    run::handler(libc::SIGUSR2, libc::SIG_IGN, 0);
     let killer = spawn(|| {
         sys!(SYS_kill, -1, libc::SIGUSR2);
         0
     });
-    run::handler(libc::SIGUSR2, libc::SIG_IGN, 0);
     let killer = run::wait(killer);
     sys!(SYS_kill, -1, libc::SIGKILL);
     let fates: Vec<String> = victims.into_iter().map(run::wait).collect();

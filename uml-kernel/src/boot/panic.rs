@@ -62,6 +62,7 @@ fn tasks() {
             nr => syscall::name(nr as u64).map_or_else(|| nr.to_string(), str::to_string),
         };
         let place = match task.fiber.get().and_then(|f| f.sleeps_at()) {
+            Some(_) if task.process.stopped.load(Ordering::Relaxed) != 0 => "stopped".into(),
             Some(at) => format!("sleeps at {}:{}", at.file(), at.line()),
             None if task.in_guest.load(Ordering::Relaxed) => "in the guest".into(),
             None => "in the kernel".into(),

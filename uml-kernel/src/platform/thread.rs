@@ -432,12 +432,14 @@ impl StubThread {
             }
             libc::SIGSYS => Trap::Syscall32,
             SIG_PREEMPT => Trap::Preempted,
-            _ => {
+            libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGTRAP | libc::SIGFPE => {
                 let (error, trapno, _) = frame::fault(&self.window, uc);
                 let code = self.window.u32(info + 8) as i32;
                 let addr = self.window.u64(info + 16);
                 Trap::Fault(HostSignal { signo, code, addr, trapno, error })
             }
+            // The host sends no others: the window lies.
+            _ => Trap::Dead,
         };
         (regs, trap)
     }

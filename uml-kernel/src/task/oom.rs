@@ -1,19 +1,19 @@
 //! `mem=`: what the stubs really hold is looked at while guests run, and who holds too much is ended.
 
-use super::process::{Process, Task};
+use super::process::Task;
 use super::signal::SigInfo;
 use super::{kernel, send};
 use crate::base::{Mutex, Rank, heap, sched, time};
 use crate::mm::{Mm, shared};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// Time between two looks: as long as a guest that touches memory at this many bytes in a nanosecond needs to take half of what is left.
 const RATE: u64 = 4;
 const SHORTEST: u64 = 2_000_000;
 const LONGEST: u64 = 100_000_000;
-/// How long one that is ended may take to give back what it holds, before the next is ended.
+/// How long those that are ending may give nothing back, before another is ended.
 const GRACE: u64 = 500_000_000;
 /// What a task takes that is in neither: its window, its kernel stack.
 const TASK: u64 = 32 << 10;
@@ -38,6 +38,7 @@ fn held_by(mm: &Mm) -> Held {
 #[derive(Debug)]
 struct Candidate {
     task: Arc<Task>,
+    mm: Arc<Mm>,
     held: Held,
     /// Bytes of the kernel's heap that its tasks have taken.
     heap: i64,
@@ -56,7 +57,7 @@ fn weigh() -> Vec<Candidate> {
         }
     }
     let found: Vec<Candidate> =
-        spaces.into_values().map(|(mm, task, heap)| Candidate { held: held_by(&mm), task, heap }).collect();
+        spaces.into_values().map(|(mm, task, heap)| Candidate { held: held_by(&mm), mm, task, heap }).collect();
     crate::fs::tmpfs::recount();
     kernel()
         .usage
@@ -92,15 +93,27 @@ pub fn look(now: u64) {
     }
 }
 
-/// Ends the process that holds most, unless one that was ended before is still about to give back what it has.
+/// How many processes were ending at the last look that found too much held, and since when there are as many.
+static LAST: Mutex<(usize, u64)> = Mutex::new(Rank::Leaf, (0, 0));
+
+/// Whether processes that are ending will give back what is missing: nobody else is ended for as long as they do. Their pages go at once,
+/// as the OOM reaper takes them on Linux; the rest when they have run, which may take a while where there are thousands.
+fn wait_for_ends(found: &[Candidate], now: u64) -> bool {
+    let mut ending = 0;
+    for candidate in found.iter().filter(|c| c.task.process.exiting().is_some()) {
+        candidate.mm.stub().kill();
+        ending += 1;
+    }
+    let mut last = LAST.lock();
+    if last.0 != ending {
+        *last = (ending, now);
+    }
+    ending > 0 && now < last.1 + GRACE
+}
+
+/// Ends the process that holds most.
 fn end_one(found: &[Candidate], now: u64) {
-    static LAST: Mutex<Option<(Weak<Process>, u64)>> = Mutex::new(Rank::Leaf, None);
-    let last = LAST.lock().clone();
-    if let Some((process, when)) = last
-        && now < when + GRACE
-        && let Some(process) = process.upgrade()
-        && found.iter().any(|c| Arc::ptr_eq(&c.task.process, &process))
-    {
+    if wait_for_ends(found, now) {
         return;
     }
     let limit = kernel().usage.limit();
@@ -127,6 +140,6 @@ fn end_one(found: &[Candidate], now: u64) {
         (worst.held.resident - worst.held.private) >> 10,
         worst.heap.max(0) >> 10
     );
-    *LAST.lock() = Some((Arc::downgrade(process), now));
+    *LAST.lock() = (0, now);
     send::to_process(process, SigInfo::kernel(libc::SIGKILL));
 }
