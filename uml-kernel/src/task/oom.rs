@@ -6,8 +6,8 @@ use super::{kernel, send};
 use crate::base::{Mutex, Rank, heap, sched, time};
 use crate::mm::{Mm, shared};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Time between two looks: as long as a guest that touches memory at this many bytes in a nanosecond needs to take half of what is left.
 const RATE: u64 = 4;
@@ -56,8 +56,10 @@ fn weigh() -> Vec<Candidate> {
             spaces.entry(mm.id()).or_insert((mm, task, 0)).2 += heap;
         }
     }
-    let found: Vec<Candidate> =
-        spaces.into_values().map(|(mm, task, heap)| Candidate { held: held_by(&mm), mm, task, heap }).collect();
+    let found: Vec<Candidate> = spaces
+        .into_values()
+        .map(|(mm, task, heap)| Candidate { held: held_by(&mm), mm, task, heap })
+        .collect();
     crate::fs::tmpfs::recount();
     kernel()
         .usage
