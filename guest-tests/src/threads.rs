@@ -24,10 +24,19 @@ fn join(v: Vec<thread::JoinHandle<R>>) -> Vec<String> {
     v.into_iter().map(|t| t.join().map_or("panic".into(), |r| r.to_string())).collect()
 }
 
+/// Waits until a thread that was joined has really ended: Linux tells who joins a little before.
+fn until_gone(tid: i32) {
+    let (pid, end) = (sys!(SYS_getpid).0, now_ms() + 3000);
+    while sys!(SYS_tgkill, pid, tid, 0).ok() && now_ms() < end {
+        thread::yield_now();
+    }
+}
+
 fn ids() {
     let (pid, tid) = (sys!(SYS_getpid), sys!(SYS_gettid));
     let t = thread::spawn(move || (sys!(SYS_getpid), sys!(SYS_gettid), sys!(SYS_getppid)));
     let (p, t2, _) = t.join().unwrap();
+    until_gone(t2.fd());
     say!("main tid is pid={} same pid={} own tid={}", pid == tid, p == pid, t2 != tid);
     let count = thread::spawn(|| {
         String::from_utf8_lossy(&cat(c"/proc/self/status"))
@@ -458,6 +467,7 @@ fn directed() {
         sys!(SYS_tgkill, pid, tid, libc::SIGUSR1),
         t.join().is_ok() && HIT.load(SeqCst) == tid
     );
+    until_gone(tid);
     say!(
         "gone={} wrong group={}",
         sys!(SYS_tgkill, pid, tid, 0),

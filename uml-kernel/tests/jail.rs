@@ -51,8 +51,16 @@ fn is_refused(stopped: &Option<(Regs, Trap)>, nr: i64) -> bool {
 fn the_stubs_own_instructions_do_nothing_for_a_guest() {
     let platform = Platform::start().expect("stubs start");
     let sites = *platform.sites();
-    let every =
-        [sites.ops, sites.wait, sites.wake, sites.sigreturn, sites.child[0], sites.child[2], sites.child[5]];
+    let every = [
+        sites.ops,
+        sites.wait,
+        sites.wake,
+        sites.yield_,
+        sites.sigreturn,
+        sites.child[0],
+        sites.child[2],
+        sites.child[5],
+    ];
     let calls = [
         libc::SYS_openat,
         libc::SYS_write,
@@ -161,7 +169,7 @@ fn a_call_of_another_architecture_is_refused_everywhere() {
         .map(|i| Insn { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
         .collect();
     let program = Program::new(insns).expect("a program");
-    let mut every = vec![sites.ops, sites.wait, sites.wake, sites.sigreturn, CODE];
+    let mut every = vec![sites.ops, sites.wait, sites.wake, sites.yield_, sites.sigreturn, CODE];
     every.extend(sites.child);
     let (mut allowed, mut refused) = (0, 0);
     for ip in every {

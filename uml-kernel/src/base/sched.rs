@@ -103,6 +103,20 @@ pub fn enqueue(fiber: Arc<Fiber>) {
     }
 }
 
+/// Fibers that can run go first from now on, as soon as those that run now can be stopped.
+pub fn hurry(fibers: &[Arc<Fiber>]) {
+    let mut run = SCHED.run.lock();
+    let (mut first, rest): (VecDeque<_>, VecDeque<_>) =
+        run.drain(..).partition(|queued| fibers.iter().any(|f| Arc::ptr_eq(f, queued)));
+    let some = !first.is_empty();
+    first.extend(rest);
+    *run = first;
+    drop(run);
+    if some {
+        kick_any();
+    }
+}
+
 fn kick_any() {
     for cpu in SCHED.cpus.get().into_iter().flatten() {
         cpu.need_resched.store(true, Ordering::SeqCst);

@@ -4,6 +4,7 @@
 
 pub mod elf;
 mod gate;
+mod handoff;
 mod ops;
 mod process;
 pub mod sys;

@@ -5,6 +5,7 @@ use super::ops::Op;
 use super::thread::StubThread;
 use super::window::Window;
 use super::x86_64::layout::*;
+use super::x86_64::patch::{self, Alias, Thunk};
 use super::x86_64::{filter, frame::XStateLayout, stub};
 use super::{Dead, sys};
 use parking_lot::Mutex;
@@ -24,6 +25,8 @@ pub struct Stub {
     dead: AtomicBool,
     /// Threads that no task has, for the next ones.
     parked: Mutex<Vec<Parked>>,
+    /// Thunks of patched sites, by their number.
+    thunks: Mutex<HashMap<u64, Thunk>>,
     /// Held from the sending of descriptors until they are closed again: they get fixed numbers, and there is one table for all threads.
     passing: Mutex<()>,
 }
@@ -127,6 +130,18 @@ impl Stub {
         }
     }
 
+    /// Notes a thunk.
+    pub(super) fn add_thunk(&self, number: u64, thunk: Thunk) {
+        self.thunks.lock().insert(number, thunk);
+    }
+
+    /// An address in a thunk becomes the one in the guest's code that it stands for.
+    pub(super) fn out_of_thunk(&self, rip: &mut u64) -> Alias {
+        patch::number_of(*rip)
+            .and_then(|number| self.thunks.lock().get(&number).copied())
+            .map_or_else(Alias::default, |thunk| thunk.leave(rip))
+    }
+
     fn wake_all(&self) {
         for slot in &self.slots.lock().0 {
             slot.window.turn().store(0, Ordering::Release);
@@ -172,6 +187,7 @@ impl Platform {
             slots: Mutex::default(),
             dead: AtomicBool::new(false),
             parked: Mutex::default(),
+            thunks: Mutex::default(),
             passing: Mutex::new(()),
         });
         let (window, _) = stub.new_window()?;
@@ -255,6 +271,7 @@ impl Platform {
             slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
             parked: Mutex::default(),
+            thunks: Mutex::new(parent_stub.thunks.lock().clone()),
             passing: Mutex::new(()),
         });
         registry.insert(pid, Arc::downgrade(&stub));

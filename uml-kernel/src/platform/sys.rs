@@ -58,6 +58,12 @@ pub fn futex_wait(word: &AtomicU32, value: u32, timeout: Option<Duration>) -> bo
     r < 0 && Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT)
 }
 
+/// Lets others have the CPU.
+pub fn yield_cpu() {
+    // SAFETY: no arguments, no memory.
+    unsafe { libc::sched_yield() };
+}
+
 /// Reads from another process; all or an error.
 pub fn vm_read(pid: i32, address: u64, into: &mut [u8]) -> Result<usize> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };

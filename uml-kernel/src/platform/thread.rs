@@ -1,10 +1,12 @@
 //! One stub thread: stopped in a trap, ordered to make host calls, sent back to the guest.
 
+use super::handoff::{self, HandOff};
 use super::ops::Op;
 use super::process::{Parked, Platform, Stub};
 use super::window::Window;
 use super::x86_64::layout::*;
-use super::x86_64::{Regs, WORDS, frame, patch::Patches, stub::Sites};
+use super::x86_64::patch::{Alias, Patches};
+use super::x86_64::{Regs, WORDS, frame, stub::Sites};
 use super::{Dead, sys};
 use std::io::{Error, Result};
 use std::os::fd::BorrowedFd;
@@ -69,6 +71,11 @@ pub struct StubThread {
     saves_extended: bool,
     /// Its window is a parked thread's now.
     keeps_window: bool,
+    hand_off: HandOff,
+    /// A bit for each call that slept the last time.
+    sleepers: [u64; 8],
+    /// Where it stopped, if that was in the thunk of a patched site.
+    alias: Alias,
 }
 
 /// Guest memory that came with a trap: copied once, like any other.
@@ -98,23 +105,18 @@ impl StubThread {
             prefetched: Prefetched::default(),
             saves_extended: false,
             keeps_window: false,
+            hand_off: HandOff::default(),
+            sleepers: [0; 8],
+            alias: Alias::default(),
         }
     }
 
     /// The same place in a clone of its process.
     pub(super) fn twin(&self, stub: Arc<Stub>, window: Arc<Window>, tid: i32) -> StubThread {
-        StubThread {
-            stub,
-            window,
-            tid,
-            stopped: self.stopped,
-            orders: Vec::new(),
-            data: 0,
-            cpu: self.cpu,
-            prefetched: Prefetched::default(),
-            saves_extended: false,
-            keeps_window: false,
-        }
+        let (stopped, cpu, alias, sleepers) = (self.stopped, self.cpu, self.alias, self.sleepers);
+        let mut twin = StubThread::new(stub, window, tid);
+        (twin.stopped, twin.cpu, twin.alias, twin.sleepers) = (stopped, cpu, alias, sleepers);
+        twin
     }
 
     /// Its process.
@@ -208,10 +210,10 @@ impl StubThread {
             return Err(Dead.into());
         }
         self.put_ops(ops, true);
-        self.give();
+        self.hand_off.give(&self.window);
         // A guest that keeps its stub from answering has lost it.
         const PATIENCE: Duration = Duration::from_secs(10);
-        if !self.taken(Some(PATIENCE)) {
+        if !self.hand_off.taken(&self.window, &self.stub, Some(PATIENCE)) {
             self.stub.kill();
             return Err(Dead.into());
         }
@@ -237,26 +239,6 @@ impl StubThread {
         if (-4095..0).contains(&result) { -result as i32 } else { libc::EFAULT }
     }
 
-    fn give(&self) {
-        self.window.turn().store(1, Ordering::Release);
-        sys::futex_wake(self.window.turn());
-    }
-
-    /// Waits until the stub hands the CPU back; false if the time is over before.
-    fn taken(&self, timeout: Option<Duration>) -> bool {
-        let turn = self.window.turn();
-        let end = timeout.map(|t| std::time::Instant::now() + t);
-        loop {
-            if turn.load(Ordering::Acquire) == 0 || self.stub.is_dead() {
-                return true;
-            }
-            let left = end.map(|e| e.saturating_duration_since(std::time::Instant::now()));
-            if sys::futex_wait(turn, 1, left) && turn.load(Ordering::Acquire) != 0 {
-                return false;
-            }
-        }
-    }
-
     /// Forgets interruptions so far. One that comes after this ends the next stay in the guest, however short.
     pub fn arm(&self) {
         self.window.set_u32(W_KICK, 0);
@@ -278,12 +260,13 @@ impl StubThread {
                 return;
             }
             self.put_ops(&[Op::exit_thread()], true);
-            self.give();
+            self.hand_off.give(&self.window);
         }
     }
 
     /// Sends the thread back to the guest. The registers that a system call destroys (`rcx`, `r11`) may be lost.
     pub fn enter(&mut self, regs: &Regs) {
+        let regs = &Regs { rip: self.alias.resume(regs.rip), ..*regs };
         match self.stopped {
             Stopped::Fast => {
                 for (n, word) in regs.to_words().into_iter().enumerate() {
@@ -301,7 +284,7 @@ impl StubThread {
         self.put_ops(&orders, false);
         self.orders = orders;
         self.orders.clear();
-        self.give();
+        self.hand_off.give(&self.window);
     }
 
     /// Sees to it that the next `enter` restores every register, the extended ones as given (or as they are).
@@ -338,13 +321,15 @@ impl StubThread {
 
     /// Waits for the thread to come back from the guest; `None` if the time is over first.
     pub fn wait(&mut self, timeout: Option<Duration>, sites: &Sites) -> Option<(Regs, Trap)> {
-        if !self.taken(timeout) {
+        if !self.hand_off.taken(&self.window, &self.stub, timeout) {
             return None;
         }
         if self.stub.is_dead() {
             return Some((Regs::default(), Trap::Dead));
         }
-        Some(self.stopped_in(sites))
+        let (mut regs, trap) = self.stopped_in(sites);
+        self.alias = self.stub.out_of_thunk(&mut regs.rip);
+        Some((regs, trap))
     }
 
     fn regs_in(&self, stopped: Stopped) -> Regs {
@@ -365,6 +350,18 @@ impl StubThread {
     /// Lets the stub read ahead from the first (5) or second (4) argument of a system call.
     pub fn read_ahead(&self, nr: usize, register: u8) {
         self.window.set_u8(W_PREFETCH + nr, register);
+    }
+
+    /// Tells the stub whether a call is likely to sleep: then it need not wait awake for its turn.
+    pub fn likely_sleeps(&mut self, nr: u64, sleeps: bool) {
+        let Some(known) = self.sleepers.get_mut(nr as usize / 64) else { return };
+        let bit = 1 << (nr % 64);
+        if (*known & bit != 0) != sleeps {
+            *known ^= bit;
+            let at = W_PREFETCH + nr as usize;
+            let register = self.window.u8(at) & !PREFETCH_SLEEPS;
+            self.window.set_u8(at, register | if sleeps { PREFETCH_SLEEPS } else { 0 });
+        }
     }
 
     /// The bytes at `from` that came with the trap.
@@ -515,10 +512,11 @@ impl StubThread {
             ));
             ops.push(Op::close(FD_PASSED));
         }
-        window.turn().store(0, Ordering::Release);
+        handoff::reset(&window);
         window.set_u32(W_READY, 0);
         window.set_u32(W_ALIVE, 1);
         window.set_u32(W_SAVE_EXTENDED, 0);
+        window.write(W_PREFETCH, &[0; 512]);
         window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
         window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
         ops.push(clone);
@@ -557,6 +555,7 @@ impl StubThread {
         thread.cpu = parked.cpu;
         let window = &thread.window;
         window.set_u32(W_SAVE_EXTENDED, 0);
+        window.write(W_PREFETCH, &[0; 512]);
         window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
         window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
         // The modes of its floating point are its creator's. Reserved bits, which the guest could have put there, would fault.
@@ -586,7 +585,7 @@ impl StubThread {
     /// Copies what a forked stub needs of this thread's window into its own.
     pub(super) fn copy_window(&self, to: &Window) {
         to.write(0, &self.window.bytes(0, W_DATA));
-        to.turn().store(0, Ordering::Release);
+        handoff::reset(to);
         to.set_u32(W_READY, 0);
         to.set_u32(W_NOPS, 0);
         to.set_u32(W_SAVE_EXTENDED, 0);
@@ -633,9 +632,9 @@ impl StubThread {
         self.window.set_u8(W_ANSWER_INDEX + nr, if value.is_some() { slot } else { 0 });
     }
 
-    /// Patches the call site that has just trapped, if it is of a kind that can be.
+    /// Patches the call site that has just trapped, if it is of a kind that can be. No other thread may run in this memory.
     pub fn patch(&mut self, patches: &mut Patches, rip: u64, sites: &Sites) -> Result<()> {
-        patches.consider(self, rip, sites)
+        patches.patch(self, rip, sites)
     }
 }
 

@@ -47,16 +47,21 @@ impl Window {
         unsafe { self.base.add(offset) }
     }
 
+    /// A word that both sides change; `offset` is a multiple of 4.
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4));
+        // SAFETY: aligned, inside the mapping, which outlives the borrow.
+        unsafe { AtomicU32::from_ptr(self.at(offset, 4).cast()) }
+    }
+
     /// The word that both sides wait on.
     pub fn turn(&self) -> &AtomicU32 {
-        // SAFETY: aligned, inside the mapping, which outlives the borrow.
-        unsafe { AtomicU32::from_ptr(self.at(W_TURN, 4).cast()) }
+        self.word(W_TURN)
     }
 
     /// Whether the stub thread can take a signal.
     pub fn ready(&self) -> bool {
-        // SAFETY: as in `turn`.
-        unsafe { AtomicU32::from_ptr(self.at(W_READY, 4).cast()) }.load(Ordering::Relaxed) != 0
+        self.word(W_READY).load(Ordering::Relaxed) != 0
     }
 
     /// Reads a word.
@@ -81,6 +86,12 @@ impl Window {
     pub fn set_u32(&self, offset: usize, value: u32) {
         // SAFETY: as in `u64`.
         unsafe { self.at(offset, 4).cast::<u32>().write_volatile(value) }
+    }
+
+    /// Reads a byte.
+    pub fn u8(&self, offset: usize) -> u8 {
+        // SAFETY: as in `u64`.
+        unsafe { self.at(offset, 1).read_volatile() }
     }
 
     /// Writes a byte.

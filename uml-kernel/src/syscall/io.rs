@@ -2,7 +2,7 @@
 
 use super::{Args, Entry, full, partial};
 use crate::base::wait::Events;
-use crate::base::{Errno, Result};
+use crate::base::{Errno, Result, fiber, sched, timer};
 use crate::fs::stream::StreamFile;
 use crate::fs::{File, OpenFlags, kind};
 use crate::mm::{PAGE, Unpacker, UserMemory};
@@ -262,7 +262,10 @@ fn reachable(iov: &[(u64, u64)]) -> Result<()> {
 
 /// Between the pieces of a long transfer: lets others run; false if the process is to end.
 fn goes_on(ctx: &Ctx) -> bool {
-    crate::base::fiber::give_way();
+    timer::expire();
+    if sched::need_resched() {
+        fiber::give_way();
+    }
     ctx.task.process.exiting().is_none()
 }
 
@@ -272,7 +275,7 @@ fn read_pieces(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u
         let len = (*len).min(MAX_RW - done);
         let mut got = 0;
         loop {
-            if got > 0 && !goes_on(ctx) {
+            if got > 0 && got < len && !goes_on(ctx) {
                 return Ok(done + got);
             }
             let mut buffer = vec![0; ((len - got) as usize).min(PIECE)];
@@ -359,7 +362,7 @@ pub(super) fn write_from(
         let len = (*len).min(MAX_RW - done);
         let mut put = 0;
         loop {
-            if put > 0 && !goes_on(ctx) {
+            if put > 0 && put < len && !goes_on(ctx) {
                 return Ok(done + put);
             }
             let mut buffer = vec![0; ((len - put) as usize).min(PIECE)];

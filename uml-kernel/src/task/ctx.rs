@@ -8,6 +8,7 @@ use crate::base::{Errno, Result, fiber, sched, time, timer};
 use crate::fs::{Creds, FdTable, File, Lookup, Path, Resolve};
 use crate::mm::{Mm, UserMemory};
 use crate::platform::x86_64::layout::TASK_SIZE;
+use crate::platform::x86_64::patch::Middle;
 use crate::platform::{HostSignal, Op, Regs, StubThread, Trap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -247,11 +248,13 @@ impl Ctx {
             true => seccomp::check(self, nr as u32, seccomp::ARCH),
             false => Verdict::Go,
         };
+        let slept = self.slept();
         let result = match verdict {
             Verdict::Go => crate::syscall::dispatch(self, nr),
             Verdict::Result(result) => Some(result),
             Verdict::Skip => None,
         };
+        self.stub.likely_sleeps(nr, self.slept() != slept);
         self.task.in_syscall.store(-1, Ordering::Relaxed);
         if let Some(result) = result {
             self.regs.rax = value(result);
@@ -261,9 +264,21 @@ impl Ctx {
             self.orig_rax = None;
         }
         if self.regs.rip == rip && self.exit.is_none() {
+            self.consider_patching(rip, nr);
+        }
+    }
+
+    /// Patches the call site that has trapped, if it is hot, and nobody else runs there now.
+    fn consider_patching(&mut self, rip: u64, nr: u64) {
+        // Of calls that the stub answers itself it lets one in sixteen through.
+        let weight = if ANSWERED.contains(&(nr as i64)) { 16 } else { 1 };
+        if !self.mm.lock().patches.is_hot(rip, weight) {
+            return;
+        }
+        let threads = kernel().table.threads(self.task.process.pid);
+        if threads.iter().all(|t| Arc::ptr_eq(t, &self.task) || !t.in_guest.load(Ordering::SeqCst)) {
             let mm = self.mm.clone();
-            let mut inner = mm.lock();
-            let _ = self.stub.patch(&mut inner.patches, rip, kernel().platform.sites());
+            let _ = self.stub.patch(&mut mm.lock().patches, rip, kernel().platform.sites());
         }
     }
 
@@ -285,9 +300,16 @@ impl Ctx {
     fn fault(&mut self, host: HostSignal) {
         if host.signo == libc::SIGILL {
             let middle = self.mm.lock().patches.middle(self.regs.rip);
-            if let Some(behind) = middle {
-                self.regs.rip = behind;
-                return self.syscall();
+            match middle {
+                Some(Middle::Call(behind)) => {
+                    self.regs.rip = behind;
+                    return self.syscall();
+                }
+                Some(Middle::Behind(thunk)) => {
+                    self.regs.rip = thunk;
+                    return;
+                }
+                None => {}
             }
         }
         self.orig_rax = None;
@@ -377,22 +399,22 @@ impl Ctx {
         }
         let creds = self.creds();
         let parent = kernel().table.parent(self.task.process.pid);
-        let answers = [
-            (libc::SYS_getpid, self.task.process.pid as u64),
-            (libc::SYS_gettid, self.task.tid as u64),
-            (libc::SYS_getppid, parent as u64),
-            (libc::SYS_getuid, creds.uid.into()),
-            (libc::SYS_geteuid, creds.euid.into()),
-            (libc::SYS_getgid, creds.gid.into()),
-            (libc::SYS_getegid, creds.egid.into()),
+        let answers: [u64; ANSWERED.len()] = [
+            self.task.process.pid as u64,
+            self.task.tid as u64,
+            parent as u64,
+            creds.uid.into(),
+            creds.euid.into(),
+            creds.gid.into(),
+            creds.egid.into(),
         ];
         for (register, calls) in READ_AHEAD {
             for nr in *calls {
                 self.stub.read_ahead(*nr as usize, *register);
             }
         }
-        for (n, (nr, value)) in answers.into_iter().enumerate() {
-            self.stub.answer(nr as usize, n as u8 + 1, Some(value));
+        for (n, (nr, value)) in ANSWERED.iter().zip(answers).enumerate() {
+            self.stub.answer(*nr as usize, n as u8 + 1, Some(value));
         }
     }
 }
@@ -404,6 +426,17 @@ fn value(result: Result<u64>) -> u64 {
         Err(e) => -i64::from(e.0) as u64,
     }
 }
+
+/// Calls that the stub answers itself.
+const ANSWERED: [i64; 7] = [
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getppid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+];
 
 /// Calls whose first (5) or second (4) argument points to something short that is always read.
 const READ_AHEAD: &[(u8, &[i64])] = &[

@@ -28,9 +28,6 @@ impl Ctx {
         let clear = task.inner.lock().clear_child_tid;
         // Nobody is left to see it in an address space that ends with its task.
         let shared = Arc::strong_count(&self.mm) > 2;
-        if clear != 0 && shared && !self.stub.stub().is_dead() && self.memory().put_u32(clear, 0).is_ok() {
-            super::futex::wake_address(&self.mm, clear, 1);
-        }
         if let Some(vfork) = self.vfork.take() {
             vfork.finish();
         }
@@ -56,6 +53,10 @@ impl Ctx {
             }
             table.remove_thread(&task)
         };
+        // Who joins a thread finds it gone from /proc.
+        if clear != 0 && shared && !own_mm.stub().is_dead() && own_mm.memory().put_u32(clear, 0).is_ok() {
+            super::futex::wake_address(&own_mm, clear, 1);
+        }
         drop((files, own_files));
         drop((fs, own_fs));
         drop((mm, own_mm));

@@ -118,6 +118,7 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
     let clone = if gate_clone { RET_NOTIFY } else { RET_ALLOW };
     let prot = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC) as u32;
     vec![
+        allow(s.yield_, libc::SYS_sched_yield, any),
         allow(s.wait, libc::SYS_futex, [Any, Int(libc::FUTEX_WAIT as u32), Any, Is(0), Any, Any]),
         allow(s.wake, libc::SYS_futex, [Any, Int(libc::FUTEX_WAKE as u32), Int(1), Any, Any, Any]),
         allow(s.sigreturn, libc::SYS_rt_sigreturn, any),

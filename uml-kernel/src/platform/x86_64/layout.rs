@@ -70,6 +70,22 @@ pub const W_SAVE_EXTENDED: usize = 0x4c;
 pub const W_ALIVE: usize = 0x60;
 /// MXCSR, and the x87 control word, as they were at the last system call from a patched site.
 pub const W_CONTROL: usize = 0x68;
+/// `u32`: not 0 while the stub sleeps on its turn, or is about to.
+pub const W_STUB_SLEEPS: usize = 0x110;
+/// `u32`: not 0 while the kernel does.
+pub const W_KERNEL_SLEEPS: usize = 0x114;
+/// How often each side yields before it sleeps: the host's scheduler may see fit to let it go on the first time.
+pub const YIELDS: u32 = 4;
+/// `u32`: 1 if the stub yields before it sleeps.
+pub const W_YIELD: usize = 0x118;
+/// `u32`: what [`W_PREFETCH`] says of the call that the stub has stopped in.
+pub const W_HINT: usize = 0x11c;
+/// `u64`: time stamp of the stub's last giving back.
+pub const W_GAVE: usize = 0x120;
+/// `u64`: time stamp of when the stub last found that it was its turn.
+pub const W_TOOK: usize = 0x128;
+/// `u32`: calls that the stub has answered in its handler.
+pub const W_ANSWERED: usize = 0x130;
 /// 18 `u64`: registers saved by the trampoline, in the order of [`super::Regs`].
 pub const W_REGS: usize = 0x80;
 /// Host calls, [`OP_SIZE`] each.
@@ -88,8 +104,11 @@ pub const W_MSG: usize = 0xb00;
 pub const W_PREFETCHED: usize = 0xc00;
 /// Bytes read ahead, at most.
 pub const PREFETCH: usize = 256;
-/// 512 bytes: for each system call number, the register with a pointer to read ahead from: 5 rdi, 4 rsi, 0 none.
+/// 512 bytes: for each system call number, the register with a pointer to read ahead from: 5 rdi, 4 rsi, 0 none; and
+/// [`PREFETCH_SLEEPS`].
 pub const W_PREFETCH: usize = 0xd00;
+/// The call is likely to sleep.
+pub const PREFETCH_SLEEPS: u8 = 0x80;
 /// One page for small data on its way to or from the guest.
 pub const W_DATA: usize = 0x1000;
 /// Size of the exchange page.

@@ -8,3 +8,10 @@ mod regs;
 pub mod stub;
 
 pub use regs::{GREGS, Regs, USER_FLAGS, WORDS};
+
+/// The CPU's time stamp counter. Both sides of a window read it; some billions a second.
+#[allow(unsafe_code)]
+pub fn cycles() -> u64 {
+    // SAFETY: every x86-64 CPU has the instruction.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}

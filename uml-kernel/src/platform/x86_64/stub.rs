@@ -45,6 +45,10 @@ global_asm!(
     "jz 12f",
     "cmp dword ptr [rsi + 28], 0xC000003E",
     "jne 12f",
+    // Now and then the kernel is to hear of it, which may patch the site.
+    "inc dword ptr [r15 + {w_answered}]",
+    "test dword ptr [r15 + {w_answered}], 15",
+    "jz 12f",
     "mov rcx, [r15 + rcx*8 + {answers}]",
     "mov [rdx + 144], rcx",
     "add rsp, 8",
@@ -86,7 +90,8 @@ global_asm!(
     "cmp rax, 512",
     "jae 30f",
     "movzx eax, byte ptr [r15 + rax + {w_prefetch}]",
-    "test eax, eax",
+    "mov [r15 + {w_hint}], eax",
+    "and eax, 7",
     "jz 30f",
     "mov rsi, [rdx + 40 + 8*8]", // rdi
     "cmp eax, 5",
@@ -148,7 +153,8 @@ global_asm!(
     "cmp rax, 512",
     "jae 30f",
     "movzx eax, byte ptr [r15 + rax + {w_prefetch}]",
-    "test eax, eax",
+    "mov [r15 + {w_hint}], eax",
+    "and eax, 7",
     "jz 30f",
     "mov rsi, [r15 + {w_regs} + rax*8]",
     // Read ahead, not beyond the page: what cannot be read is left for the kernel to find out.
@@ -169,9 +175,15 @@ global_asm!(
     "test rax, rax",
     "jnz 30f",
     "mov [r15 + {w_prefetch_len}], rdx",
-    // Hand the CPU to the kernel, wait for it to come back.
+    // Hand the CPU to the kernel, wait for it to come back: platform/handoff.rs is the other side.
     "30:",
-    "mov dword ptr [r15 + {w_turn}], 0",
+    "rdtsc",
+    "mov [r15 + {w_gave}], eax",
+    "mov [r15 + {w_gave} + 4], edx",
+    "xor eax, eax",
+    "xchg [r15 + {w_turn}], eax",
+    "cmp dword ptr [r15 + {w_kernel_sleeps}], 0",
+    "je 20f",
     "mov rdi, r15",
     "mov esi, 1",
     "mov edx, 1",
@@ -182,6 +194,26 @@ global_asm!(
     "20:",
     "cmp dword ptr [r15 + {w_turn}], 1",
     "je 21f",
+    "cmp dword ptr [r15 + {w_yield}], 0",
+    "je 18f",
+    "test dword ptr [r15 + {w_hint}], {prefetch_sleeps}",
+    "jnz 18f",
+    "mov ebx, {yields}",
+    "26:",
+    "mov eax, 24",
+    ".globl uml_stub_yield_site",
+    "uml_stub_yield_site:",
+    "syscall",
+    "cmp dword ptr [r15 + {w_turn}], 1",
+    "je 21f",
+    "dec ebx",
+    "jnz 26b",
+    "18:",
+    "mov eax, 1",
+    "xchg [r15 + {w_stub_sleeps}], eax",
+    "19:",
+    "cmp dword ptr [r15 + {w_turn}], 1",
+    "je 29f",
     "mov rdi, r15",
     "xor esi, esi",
     "xor edx, edx",
@@ -190,8 +222,14 @@ global_asm!(
     ".globl uml_stub_wait_site",
     "uml_stub_wait_site:",
     "syscall",
-    "jmp 20b",
+    "jmp 19b",
+    "29:",
+    "mov dword ptr [r15 + {w_stub_sleeps}], 0",
     "21:",
+    "rdtsc",
+    "mov [r15 + {w_took}], eax",
+    "mov [r15 + {w_took} + 4], edx",
+    "mov dword ptr [r15 + {w_hint}], 0",
     "mov ebx, [r15 + {w_nops}]",
     "test ebx, ebx",
     "jz 27f",
@@ -390,6 +428,15 @@ global_asm!(
     w_prefetched = const W_PREFETCHED,
     prefetch = const PREFETCH,
     trap_kicked = const TRAP_KICKED,
+    w_stub_sleeps = const W_STUB_SLEEPS,
+    w_kernel_sleeps = const W_KERNEL_SLEEPS,
+    w_yield = const W_YIELD,
+    w_hint = const W_HINT,
+    w_gave = const W_GAVE,
+    w_took = const W_TOOK,
+    w_answered = const W_ANSWERED,
+    prefetch_sleeps = const PREFETCH_SLEEPS,
+    yields = const YIELDS,
     w_kind = const W_KIND,
     w_frame = const W_FRAME,
     w_info = const W_INFO,
@@ -428,6 +475,8 @@ pub struct Sites {
     pub wake: u64,
     /// `futex(WAIT)`.
     pub wait: u64,
+    /// `sched_yield`.
+    pub yield_: u64,
     /// Ordered host calls.
     pub ops: u64,
     /// `rt_sigreturn`.
@@ -446,7 +495,7 @@ macro_rules! symbols {
 }
 symbols! {
     uml_stub_start uml_stub_end uml_stub_handler uml_stub_tramp uml_stub_resume uml_stub_wake_site
-    uml_stub_wait_site uml_stub_ops_site uml_stub_sigreturn_site uml_stub_child_munmap_site uml_stub_child_mmap_site
+    uml_stub_wait_site uml_stub_yield_site uml_stub_ops_site uml_stub_sigreturn_site uml_stub_child_munmap_site uml_stub_child_mmap_site
     uml_stub_child_dup_site uml_stub_child_close_site uml_stub_child_close2_site uml_stub_child_prctl_site
 }
 
@@ -474,6 +523,7 @@ pub fn sites() -> Sites {
         end: at(&raw const uml_stub_end),
         wake: at(&raw const uml_stub_wake_site) + SYSCALL,
         wait: at(&raw const uml_stub_wait_site) + SYSCALL,
+        yield_: at(&raw const uml_stub_yield_site) + SYSCALL,
         ops: at(&raw const uml_stub_ops_site) + SYSCALL,
         sigreturn: at(&raw const uml_stub_sigreturn_site) + SYSCALL,
         child: [

@@ -1,0 +1,165 @@
+//! How the CPU goes from the kernel to a stub thread and back, on one host CPU.
+//!
+//! A word of the window says whose turn it is. Who waits for it gives the CPU up a few times, by `sched_yield`, and sleeps on the word only
+//! if the other side has not answered by then: a switch by yielding costs the host half of one by waking and sleeping. Who wakes asks first
+//! whether there is anybody asleep, by words of the window that the stub may forge: it then waits for itself.
+//!
+//! To yield is to stand behind everybody else who wants this CPU. Where others do, the way back takes a slice of theirs: time stamps
+//! of both sides tell, and then nobody yields for a while, the longer the more often that happens.
+
+use super::process::Stub;
+use super::sys;
+use super::window::Window;
+use super::x86_64::{cycles, layout::*};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Cycles on the way from one side to the other that tell of somebody else on this CPU: some 200 us.
+const LOST: u64 = 600_000;
+/// For how many times as long nobody yields after that, at first and at most.
+const FIRST: u64 = 8;
+const MOST: u64 = 64;
+/// Cycles of the longest such time, some 200 ms.
+const LONGEST: u64 = 600_000_000;
+
+/// What is known of one host CPU.
+#[derive(Debug, Clone, Copy)]
+struct Crowd {
+    /// Nobody yields before.
+    until: u64,
+    /// How long it was the last time, and that as a multiple of what was lost.
+    quiet: u64,
+    times: u64,
+}
+
+impl Crowd {
+    const fn new() -> Crowd {
+        Crowd { until: 0, quiet: 0, times: FIRST }
+    }
+
+    /// After a hand-off by yielding at `now` of which `lost` cycles were somebody else's.
+    fn judge(&mut self, now: u64, lost: u64) {
+        if lost < LOST {
+            return;
+        }
+        let again = now.saturating_sub(self.until) < 2 * self.quiet;
+        self.times = if again { (2 * self.times).min(MOST) } else { FIRST };
+        self.quiet = lost.saturating_mul(self.times).min(LONGEST);
+        self.until = now + self.quiet;
+    }
+}
+
+thread_local! {
+    static CROWD: Cell<Crowd> = const { Cell::new(Crowd::new()) };
+}
+
+// Not inlined: a fiber may go on in another thread after a suspension, where the address of a thread-local is another.
+#[inline(never)]
+fn may_yield(now: u64) -> bool {
+    now >= CROWD.get().until
+}
+
+#[inline(never)]
+fn judge(now: u64, lost: u64) {
+    let mut crowd = CROWD.get();
+    crowd.judge(now, lost);
+    CROWD.set(crowd);
+}
+
+/// A window's words of hand-off, as for a thread that has not begun.
+pub(super) fn reset(window: &Window) {
+    for word in [W_TURN, W_STUB_SLEEPS, W_KERNEL_SLEEPS, W_YIELD, W_HINT] {
+        window.word(word).store(0, Ordering::Release);
+    }
+}
+
+/// The kernel's side of one hand-off.
+#[derive(Debug, Default)]
+pub(super) struct HandOff {
+    /// When the stub was given its turn, in cycles, if both sides may yield.
+    gave: Cell<Option<u64>>,
+}
+
+impl HandOff {
+    /// Gives the stub its turn.
+    pub(super) fn give(&self, window: &Window) {
+        let now = cycles();
+        let yields = may_yield(now);
+        self.gave.set(yields.then_some(now));
+        window.set_u32(W_YIELD, yields.into());
+        // Sequentially consistent with the other side's "I sleep, is it my turn?": one of the two sees the other.
+        window.turn().swap(1, Ordering::SeqCst);
+        if window.word(W_STUB_SLEEPS).load(Ordering::SeqCst) != 0 {
+            sys::futex_wake(window.turn());
+        }
+    }
+
+    /// Waits until the stub hands the CPU back; false if the time is over before.
+    pub(super) fn taken(&self, window: &Window, stub: &Stub, timeout: Option<Duration>) -> bool {
+        let over = || window.turn().load(Ordering::Acquire) == 0 || stub.is_dead();
+        let gave = self.gave.take();
+        if let Some(gave) = gave {
+            for _ in 0..YIELDS {
+                // A guest that computes has the CPU for itself.
+                if over() || cycles().saturating_sub(gave) > LOST {
+                    break;
+                }
+                sys::yield_cpu();
+            }
+        }
+        if !over() && !sleep(window, timeout, over) {
+            return false;
+        }
+        if let Some(gave) = gave {
+            let now = cycles();
+            // What was lost on the way there, and on the way back. The stub's stamps may say anything; then it harms its own pace.
+            let there = window.u64(W_TOOK).saturating_sub(gave);
+            let back = now.saturating_sub(window.u64(W_GAVE));
+            judge(now, there.max(back));
+        }
+        true
+    }
+}
+
+fn sleep(window: &Window, timeout: Option<Duration>, over: impl Fn() -> bool) -> bool {
+    let end = timeout.map(|t| Instant::now() + t);
+    let sleeps = window.word(W_KERNEL_SLEEPS);
+    sleeps.swap(1, Ordering::SeqCst);
+    let mut in_time = true;
+    while !over() {
+        let left = end.map(|e| e.saturating_duration_since(Instant::now()));
+        if sys::futex_wait(window.turn(), 1, left) && !over() {
+            in_time = false;
+            break;
+        }
+    }
+    sleeps.store(0, Ordering::Relaxed);
+    in_time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_loses_its_slice_stops_yielding_and_the_longer_the_more_often() {
+        let mut crowd = Crowd::new();
+        let mut now = 1_000_000_000;
+        crowd.judge(now, LOST - 1);
+        assert_eq!(crowd.until, 0);
+        crowd.judge(now, LOST);
+        assert_eq!(crowd.until, now + FIRST * LOST);
+        for _ in 0..10 {
+            now = crowd.until + 1;
+            crowd.judge(now, LOST);
+        }
+        assert_eq!(crowd.until, now + MOST * LOST);
+        crowd.judge(now, u64::MAX);
+        assert_eq!(crowd.until, now + LONGEST);
+        // After a long time without, it begins anew.
+        now = crowd.until + 3 * LONGEST;
+        crowd.judge(now, LOST);
+        assert_eq!(crowd.until, now + FIRST * LOST);
+    }
+}
