@@ -5,16 +5,19 @@
 pub mod elf;
 mod gate;
 mod handoff;
+mod kicker;
 mod ops;
 mod process;
+mod spawn;
 pub mod sys;
 mod thread;
 mod window;
 pub mod x86_64;
 
+pub use kicker::Kicker;
 pub use ops::Op;
 pub use process::{Platform, Stub};
-pub use thread::{HostSignal, Kicker, StubThread, Trap};
+pub use thread::{HostSignal, StubThread, Trap};
 pub use x86_64::Regs;
 pub use x86_64::patch::Patches;
 

@@ -1,8 +1,9 @@
 //! One stub thread: stopped in a trap, ordered to make host calls, sent back to the guest.
 
-use super::handoff::{self, HandOff};
+use super::handoff::HandOff;
+use super::kicker::Kicker;
 use super::ops::Op;
-use super::process::{Parked, Platform, Stub};
+use super::process::{Platform, Stub};
 use super::window::Window;
 use super::x86_64::layout::*;
 use super::x86_64::patch::{Alias, Patches};
@@ -47,7 +48,7 @@ pub struct HostSignal {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopped {
+pub(super) enum Stopped {
     /// In the trampoline or before the first instruction: the registers are in the window.
     Fast,
     /// In the signal handler: they are in the frame at this window offset.
@@ -57,25 +58,25 @@ enum Stopped {
 /// A stub thread while the kernel holds it.
 #[derive(Debug)]
 pub struct StubThread {
-    stub: Arc<Stub>,
-    window: Arc<Window>,
-    tid: i32,
-    stopped: Stopped,
+    pub(super) stub: Arc<Stub>,
+    pub(super) window: Arc<Window>,
+    pub(super) tid: i32,
+    pub(super) stopped: Stopped,
     /// The frame that will be returned through, if it is not the one the thread stopped in.
-    orders: Vec<Op>,
+    pub(super) orders: Vec<Op>,
     /// Bytes of the exchange page that pending orders use.
-    data: usize,
-    cpu: Option<usize>,
+    pub(super) data: usize,
+    pub(super) cpu: Option<usize>,
     /// What the stub has read ahead for the call it stopped in.
     prefetched: Prefetched,
-    saves_extended: bool,
+    pub(super) saves_extended: bool,
     /// Its window is a parked thread's now.
-    keeps_window: bool,
-    hand_off: HandOff,
+    pub(super) keeps_window: bool,
+    pub(super) hand_off: HandOff,
     /// A bit for each call that slept the last time.
-    sleepers: [u64; 8],
+    pub(super) sleepers: [u64; 8],
     /// Where it stopped, if that was in the thunk of a patched site.
-    alias: Alias,
+    pub(super) alias: Alias,
 }
 
 /// Guest memory that came with a trap: copied once, like any other.
@@ -193,7 +194,7 @@ impl StubThread {
         Ok(results)
     }
 
-    fn put_ops(&self, ops: &[Op], report: bool) {
+    pub(super) fn put_ops(&self, ops: &[Op], report: bool) {
         for (n, op) in ops.iter().enumerate() {
             let at = W_OPS + n * OP_SIZE;
             self.window.set_u64(at, op.nr);
@@ -243,25 +244,6 @@ impl StubThread {
     pub fn arm(&self) {
         self.window.set_u32(W_KICK, 0);
         std::sync::atomic::fence(Ordering::SeqCst);
-    }
-
-    /// Lets the thread end, and never hears of it again. A process's first thread stays, parked: the host finds a process's
-    /// memory by it.
-    pub fn retire(mut self) {
-        if self.tid != self.stub.pid() && !self.stub.is_dead() {
-            self.orders.clear();
-            let frame = match self.stopped {
-                Stopped::Fast => None,
-                Stopped::Frame(uc) => Some(uc),
-            };
-            let parked = Parked { window: self.window.clone(), tid: self.tid, cpu: self.cpu, frame };
-            self.keeps_window = self.stub.park(parked);
-            if self.keeps_window {
-                return;
-            }
-            self.put_ops(&[Op::exit_thread()], true);
-            self.hand_off.give(&self.window);
-        }
     }
 
     /// Sends the thread back to the guest. The registers that a system call destroys (`rcx`, `r11`) may be lost.
@@ -468,162 +450,6 @@ impl StubThread {
         Ok(())
     }
 
-    /// Starts another thread in this process, to begin at `regs`. `fresh` if what it has in vector registers is nobody's concern: then
-    /// it may be one whose task has ended.
-    pub fn spawn(
-        &mut self,
-        regs: &Regs,
-        fs_base: u64,
-        fresh: bool,
-        platform: &Platform,
-    ) -> Result<StubThread> {
-        if fresh
-            && self.stopped == Stopped::Fast
-            && let Some(parked) = self.stub.unpark()
-        {
-            return self.revive(parked, fs_base);
-        }
-        let (window, mapped) = self.stub.new_window()?;
-        let top = window.guest_address() + WINDOW_SIZE;
-        let flags = libc::CLONE_VM
-            | libc::CLONE_FS
-            | libc::CLONE_FILES
-            | libc::CLONE_SIGHAND
-            | libc::CLONE_THREAD
-            | libc::CLONE_SYSVSEM
-            | libc::CLONE_CHILD_CLEARTID;
-        let alive = window.guest_address() + W_ALIVE as u64;
-        let clone = Op::new(libc::SYS_clone, &[flags as u64, top, 0, alive]);
-        let mut ops = Vec::new();
-        let stub = self.stub.clone();
-        let _passing = (!mapped).then(|| stub.passing());
-        if !mapped {
-            use std::os::fd::AsFd;
-            self.flush()?;
-            self.stub.send(&[self.stub.windows().as_fd()])?;
-            ops.push(self.receive(1));
-            let at = window.guest_address();
-            ops.push(Op::map_passed(
-                at,
-                WINDOW_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                at - WINDOWS,
-            ));
-            ops.push(Op::close(FD_PASSED));
-        }
-        handoff::reset(&window);
-        window.set_u32(W_READY, 0);
-        window.set_u32(W_ALIVE, 1);
-        window.set_u32(W_SAVE_EXTENDED, 0);
-        window.write(W_PREFETCH, &[0; 512]);
-        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
-        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
-        ops.push(clone);
-        platform.gate().expect(self.tid);
-        let results = self.call(&ops);
-        platform.gate().done(self.tid);
-        if results.is_err() {
-            window.set_u32(W_ALIVE, 0);
-            self.stub.free_window(window.slot());
-        }
-        let tid = *results?.last().unwrap_or(&0) as i32;
-        // Another thread of the guest may have written that. It is bound to CPUs, and must be nobody else's than this stub's.
-        if tid <= 0 || sys::tgkill(self.stub.pid(), tid, 0).is_err() {
-            crate::log!("a stub lies about the number of its thread: {tid}");
-            self.stub.kill();
-            return Err(std::io::ErrorKind::InvalidData.into());
-        }
-        let mut thread = StubThread::new(self.stub.clone(), window, tid);
-        thread.cpu = self.cpu;
-        if let Stopped::Frame(uc) = self.stopped {
-            frame::copy(&self.window, &thread.window, uc);
-            frame::write_regs(&thread.window, uc, regs);
-            thread.stopped = Stopped::Frame(uc);
-        }
-        let stack = W_MSG + 128;
-        thread.put_altstack(stack);
-        thread.order(Op::new(libc::SYS_sigaltstack, &[thread.window.guest_address() + stack as u64, 0]))?;
-        thread.order(Op::set_gs(thread.window.guest_address()))?;
-        thread.order(Op::set_fs(fs_base))?;
-        Ok(thread)
-    }
-
-    /// A parked thread begins anew: a clone costs five times as much.
-    fn revive(&self, parked: Parked, fs_base: u64) -> Result<StubThread> {
-        let mut thread = StubThread::new(self.stub.clone(), parked.window, parked.tid);
-        thread.cpu = parked.cpu;
-        let window = &thread.window;
-        window.set_u32(W_SAVE_EXTENDED, 0);
-        window.write(W_PREFETCH, &[0; 512]);
-        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
-        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
-        // The modes of its floating point are its creator's. Reserved bits, which the guest could have put there, would fault.
-        let (mxcsr, fcw) = (self.window.u32(W_CONTROL) & 0xffff, self.window.u32(W_CONTROL + 4) as u16);
-        let base = window.guest_address();
-        match parked.frame {
-            None => {
-                window.set_u64(W_CONTROL, u64::from(mxcsr) | u64::from(fcw) << 32);
-                thread.order(Op::load_control(base + W_CONTROL as u64))?;
-            }
-            Some(uc) => {
-                frame::set_control(window, uc, fcw, mxcsr);
-                thread.stopped = Stopped::Frame(uc);
-            }
-        }
-        thread.order(Op::set_gs(base))?;
-        thread.order(Op::set_fs(fs_base))?;
-        Ok(thread)
-    }
-
-    fn put_altstack(&self, at: usize) {
-        self.window.set_u64(at, self.window.guest_address() + W_ALTSTACK as u64);
-        self.window.set_u64(at + 8, 0);
-        self.window.set_u64(at + 16, WINDOW_SIZE - W_ALTSTACK as u64);
-    }
-
-    /// Copies what a forked stub needs of this thread's window into its own.
-    pub(super) fn copy_window(&self, to: &Window) {
-        to.write(0, &self.window.bytes(0, W_DATA));
-        handoff::reset(to);
-        to.set_u32(W_READY, 0);
-        to.set_u32(W_NOPS, 0);
-        to.set_u32(W_SAVE_EXTENDED, 0);
-        // The first thread of a process never leaves it, whatever becomes of its task.
-        to.set_u32(W_ALIVE, 1);
-        if let Stopped::Frame(uc) = self.stopped {
-            frame::copy(&self.window, to, uc);
-        }
-    }
-
-    /// Installs the signal handlers, the alternate stack, and gs, in the first stub.
-    pub(super) fn set_up_signals(&mut self, sites: &Sites) -> Result<()> {
-        const SA_RESTORER: u64 = 0x0400_0000;
-        let stack = W_MSG + 128;
-        self.put_altstack(stack);
-        let base = self.window.guest_address();
-        let mut ops = vec![Op::new(libc::SYS_sigaltstack, &[base + stack as u64, 0]), Op::set_gs(base)];
-        // A fault of the copy for the guest is taken inside another handler; everything else waits.
-        let mask = !(1u64 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
-        let flags = libc::SA_SIGINFO as u64 | libc::SA_ONSTACK as u64 | SA_RESTORER | libc::SA_NODEFER as u64;
-        for (n, word) in [sites.handler, flags, sites.sigreturn - 7, mask].into_iter().enumerate() {
-            self.window.set_u64(W_DATA + n * 8, word);
-        }
-        let signals = [
-            libc::SIGSYS,
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGILL,
-            libc::SIGFPE,
-            libc::SIGTRAP,
-            SIG_PREEMPT,
-        ];
-        for signal in signals {
-            ops.push(Op::new(libc::SYS_rt_sigaction, &[signal as u64, base + W_DATA as u64, 0, 8]));
-        }
-        self.call(&ops).map(drop)
-    }
-
     /// Lets the stub answer a system call itself, or no longer.
     pub fn answer(&self, nr: usize, slot: u8, value: Option<u64>) {
         if let Some(value) = value {
@@ -643,41 +469,5 @@ impl Drop for StubThread {
         if !self.keeps_window {
             self.stub.free_window(self.window.slot());
         }
-    }
-}
-
-/// Interrupts a stub thread while it runs guest code.
-#[derive(Debug, Clone)]
-pub struct Kicker {
-    stub: Arc<Stub>,
-    window: Arc<Window>,
-    tid: i32,
-}
-
-impl Kicker {
-    /// Takes the CPU from the guest. False if the thread cannot take a signal yet.
-    pub fn kick(&self) -> bool {
-        self.window.set_u32(W_KICK, 1);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if !self.window.ready() || self.stub.is_dead() {
-            return false;
-        }
-        let _ = sys::tgkill(self.stub.pid(), self.tid, SIG_PREEMPT);
-        true
-    }
-
-    /// Changes what the stub answers itself.
-    pub fn answer(&self, slot: u8, value: u64) {
-        self.window.set_u64(W_ANSWERS + slot as usize * 8, value);
-    }
-
-    /// From now on the kernel hears of every call.
-    pub fn answer_nothing(&self) {
-        self.window.write(W_ANSWER_INDEX, &[0; 512]);
-    }
-
-    /// The process.
-    pub fn stub(&self) -> &Arc<Stub> {
-        &self.stub
     }
 }
