@@ -65,6 +65,11 @@ const STEPS: &[Do<'_>] = &[
     // Ctrl-C of a pipeline.
     Do::Keys(&["C-c"], "^C"),
     Do::Type("echo st=$?", "st=130"),
+    // A writer that dies of this signal, not of the reader's end: the shell begins a new line then.
+    Do::Type("clear", "$"),
+    Do::Type("yes | cat >/dev/null", "yes | cat >/dev/null"),
+    Do::Keys(&["C-c"], "null\n^C\n$"),
+    Do::Type("echo ended by $?", "ended by 130"),
     Do::Type("trap 'echo got INT' INT; printf 'w%s\\n' ait; read x", "wait"),
     Do::Keys(&["C-c"], "got INT"),
     Do::Type("", "$"),

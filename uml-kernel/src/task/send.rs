@@ -2,7 +2,7 @@
 
 use super::kernel;
 use super::process::{NOT_EXITING, Pid, Process, Task};
-use super::signal::{STOPS, SigInfo, bit};
+use super::signal::{Default_, SIG_DFL, STOPS, SigInfo, bit, default_of};
 use crate::base::wait::Events;
 use crate::base::{Errno, Result};
 use crate::fs::{Cap, Creds};
@@ -33,7 +33,13 @@ struct Posted<'a> {
     news: Events,
 }
 
-impl Posted<'_> {
+impl<'a> Posted<'a> {
+    /// The end of a process by a signal.
+    fn end(process: &'a Process, threads: Vec<Arc<Task>>, signo: i32) -> Posted<'a> {
+        let _ = process.group_exit.compare_exchange(NOT_EXITING, signo, Ordering::SeqCst, Ordering::SeqCst);
+        Posted { process, tasks: threads, news: Events::all() }
+    }
+
     fn tell(self) {
         for task in self.tasks {
             task.interrupt();
@@ -57,8 +63,7 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
         continue_(process, signo == libc::SIGCONT);
     }
     if signo == libc::SIGKILL {
-        let _ = process.group_exit.compare_exchange(NOT_EXITING, signo, Ordering::SeqCst, Ordering::SeqCst);
-        return Some(Posted { process, tasks: threads, news: Events::all() });
+        return Some(Posted::end(process, threads, signo));
     }
     let blocked_or_waited = |t: &Arc<Task>| {
         t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
@@ -89,6 +94,18 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
             first.or_else(|| threads.iter().find(takes)).cloned()
         }
     };
+    // One that ends whoever takes it has ended the process as of now, as complete_signal() of Linux has it: what comes after, a SIGPIPE
+    // because others of the pipeline are gone, cannot be what it died of.
+    let ends = |t: &Arc<Task>| {
+        t.blocked() & bit(signo) == 0 && t.waited_for.load(Ordering::SeqCst) & bit(signo) == 0
+    };
+    if task.as_ref().is_some_and(ends)
+        && process.stopped.load(Ordering::SeqCst) == 0
+        && process.action(signo).handler == SIG_DFL
+        && default_of(signo) == Default_::End
+    {
+        return Some(Posted::end(process, threads, signo));
+    }
     Some(Posted { process, tasks: task.into_iter().collect(), news: Events::READ })
 }
 
