@@ -143,6 +143,23 @@ fn the_entries_for_32_bit_programs_are_no_way_out() {
     platform.shut_down();
 }
 
+/// Every stub is in namespaces of its own where the host gives them, as it does to `unshare`.
+#[test]
+fn stubs_have_namespaces_of_their_own() {
+    let allowed = std::process::Command::new("unshare").args(["-UnimuC", "true"]).status();
+    if !allowed.is_ok_and(|s| s.success()) {
+        println!("SKIPPED: this host gives no user namespaces");
+        return;
+    }
+    let platform = Platform::start().expect("stubs start");
+    let thread = platform.fresh().expect("a stub");
+    for kind in ["user", "net", "ipc", "mnt", "uts", "cgroup"] {
+        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace");
+        assert_ne!(of("self"), of(&thread.stub().pid().to_string()), "{kind}");
+    }
+    platform.shut_down();
+}
+
 #[test]
 fn a_stub_without_its_descriptors_is_an_error_not_a_hang() {
     let platform = Platform::start().expect("stubs start");
