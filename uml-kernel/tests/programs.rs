@@ -47,6 +47,14 @@ const COMMANDS: &[(&str, &str)] = &[
         "make",
         "cd /tmp && mkdir -p M.d && cd M.d && printf 'all: a b\\na b:\\n\\t@sleep 0.02; echo $@ > $@\\n' > Makefile && make -s -j2 && cat a b; cd ..; rm -r M.d",
     ),
+    (
+        "musl-gcc",
+        "cd /tmp && mkdir -p U.d && cd U.d && printf '#include <stdio.h>\\n#include <pthread.h>\\n#include <signal.h>\\n#include <unistd.h>\\n#include <sys/wait.h>\\nstatic void *f(void *a) { return a; }\\nstatic volatile int h; static void on(int s) { h++; }\\nint main() { pthread_t t; void *r; int p[2], st; char b[9]; pthread_create(&t, 0, f, \"x\"); pthread_join(t, &r); signal(SIGUSR1, on); raise(SIGUSR1); pipe(p); if (!fork()) { write(p[1], \"child\", 6); _exit(3); } read(p[0], b, 6); wait(&st); printf(\"%%s %%d %%s %%d\\\\n\", (char *)r, h, b, WEXITSTATUS(st)); return 7; }' > m.c && musl-gcc -O2 m.c -o d && ./d; echo $?; musl-gcc -O2 -static m.c -o s && ./s; echo $?; cd ..; rm -r U.d",
+    ),
+    (
+        "cargo",
+        "cd /tmp && rm -rf R.d && cargo new -q --vcs none R.d && cd R.d && cargo run -q --offline; echo $?; cd ..; rm -r R.d",
+    ),
     ("vim", "vim --version | head -1"),
     ("less", "less --version | head -1"),
     ("stat", "stat -c '%A %U %s' /etc/passwd /bin /dev/null; readlink /bin"),
