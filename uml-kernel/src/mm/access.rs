@@ -115,6 +115,46 @@ impl UserMemory {
     }
 }
 
+/// Reads strings that lie close together, as those of an execve do: each page is asked for once.
+#[derive(Debug)]
+pub struct Strings {
+    memory: UserMemory,
+    /// Where the bytes are from; 1 before the first.
+    page: u64,
+    bytes: Box<[u8; Strings::PAGE]>,
+}
+
+impl Strings {
+    const PAGE: usize = 4096;
+
+    /// Of a memory.
+    pub fn of(memory: UserMemory) -> Strings {
+        Strings { memory, page: 1, bytes: Box::new([0; Strings::PAGE]) }
+    }
+
+    /// As [`UserMemory::string`].
+    pub fn string(&mut self, address: u64, max: usize) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        while out.len() < max {
+            let at = address.checked_add(out.len() as u64).ok_or(Errno::EFAULT)?;
+            let page = at & !(Self::PAGE as u64 - 1);
+            if page != self.page {
+                self.page = 1;
+                self.memory.read(page, &mut self.bytes[..])?;
+                self.page = page;
+            }
+            let rest = &self.bytes[(at - page) as usize..];
+            let rest = &rest[..rest.len().min(max - out.len())];
+            if let Some(end) = rest.iter().position(|b| *b == 0) {
+                out.extend_from_slice(&rest[..end]);
+                return Ok(out);
+            }
+            out.extend_from_slice(rest);
+        }
+        Err(Errno::ENAMETOOLONG)
+    }
+}
+
 /// Builds and takes apart the structures of system calls, field by field, little-endian.
 #[derive(Debug, Default)]
 pub struct Packer(pub Vec<u8>);

@@ -6,7 +6,7 @@ mod space;
 mod usage;
 mod vma;
 
-pub use access::{PATH_MAX, Packer, Unpacker, UserMemory};
+pub use access::{PATH_MAX, Packer, Strings, Unpacker, UserMemory};
 pub use space::{Image, Inner, MapRequest, Mm, next_id};
 pub use usage::Usage;
 pub use vma::{Backing, PAGE, Vma, VmaTree, page_up};

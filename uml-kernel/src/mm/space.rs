@@ -6,7 +6,7 @@ use super::{Usage, UserMemory};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{File, MapSource};
 use crate::platform::x86_64::layout::{TASK_SIZE, THUNKS, THUNKS_SIZE};
-use crate::platform::{Op, Patches, Stub, StubThread};
+use crate::platform::{Op, Patches, Stub, StubThread, sys};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -136,7 +136,8 @@ impl Mm {
 
     /// The most bytes that were resident at a time, as the host has counted; 0 once it is gone.
     pub fn peak_resident(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.stub.pid())).unwrap_or_default();
+        let mut buffer = [0; 4096];
+        let text = sys::proc_text(self.stub.pid(), "status", &mut buffer);
         let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
         let kib = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
         kib << 10

@@ -222,6 +222,13 @@ pub fn spawn_stub(program: BorrowedFd<'_>, socket: BorrowedFd<'_>, window: Borro
     }
 }
 
+/// A short file of the host's /proc about a process, in one read; empty if that has ended.
+pub fn proc_text<'a>(pid: i32, name: &str, buffer: &'a mut [u8]) -> &'a str {
+    use std::io::Read as _;
+    let read = std::fs::File::open(format!("/proc/{pid}/{name}")).and_then(|mut f| f.read(buffer));
+    std::str::from_utf8(&buffer[..read.unwrap_or(0)]).unwrap_or_default()
+}
+
 /// Takes a copy of another process's descriptor.
 pub fn steal_fd(pid: i32, fd: RawFd) -> Result<OwnedFd> {
     // SAFETY: plain calls.

@@ -3,7 +3,7 @@
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::fs::PATH_EMPTY;
-use crate::mm::{Packer, UserMemory};
+use crate::mm::{Packer, Strings, UserMemory};
 use crate::task::exec::{self, MAX_ARG};
 use crate::task::exit::{self, Waited, Which};
 use crate::task::fork::{self, CloneArgs};
@@ -90,6 +90,7 @@ fn strings(memory: &UserMemory, at: u64, room: &mut usize) -> Result<Vec<Vec<u8>
     }
     // The pointers in blocks; a block may reach beyond what is mapped.
     let mut next = at;
+    let mut texts = Strings::of(*memory);
     loop {
         let mut block = [0; 512];
         let to_page_end = 4096 - (next as usize & 4095);
@@ -103,7 +104,7 @@ fn strings(memory: &UserMemory, at: u64, room: &mut usize) -> Result<Vec<Vec<u8>
             if p == 0 {
                 return Ok(out);
             }
-            let s = memory
+            let s = texts
                 .string(p, MAX_ARG)
                 .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::E2BIG } else { e })?;
             *room = room.checked_sub(s.len() + 9).ok_or(Errno::E2BIG)?;
@@ -115,7 +116,7 @@ fn strings(memory: &UserMemory, at: u64, room: &mut usize) -> Result<Vec<Vec<u8>
 
 fn execve(ctx: &mut Ctx, dirfd: i32, path: u64, argv: u64, envp: u64, flags: i32) -> Result<u64> {
     let memory = ctx.memory();
-    let name = memory.path(path)?;
+    let name = ctx.path(path)?;
     if name.is_empty() && flags & libc::AT_EMPTY_PATH == 0 {
         return Err(Errno::ENOENT);
     }

@@ -361,7 +361,7 @@ impl Ctx {
     /// Restarts a call that was interrupted for nothing.
     fn finish_syscall_without_signal(&mut self) {
         if let Some(nr) = self.orig_rax.take() {
-            let error = Errno(-(self.regs.rax as i64) as i32);
+            let error = errno_in(self.regs.rax);
             match error {
                 Errno::ERESTARTSYS | Errno::ERESTARTNOINTR | Errno::ERESTARTNOHAND => {
                     self.regs.rax = nr;
@@ -419,6 +419,12 @@ impl Ctx {
     }
 }
 
+/// The error that a call has left in `rax`; 0 for none. The guest may have put anything there meanwhile.
+pub(super) fn errno_in(rax: u64) -> Errno {
+    let value = rax as i64;
+    Errno(if (-4095..0).contains(&value) { -value as i32 } else { 0 })
+}
+
 /// What a call leaves in `rax`.
 fn value(result: Result<u64>) -> u64 {
     match result {
@@ -458,6 +464,8 @@ const READ_AHEAD: &[(u8, &[i64])] = &[
             libc::SYS_statfs,
             libc::SYS_poll,
             libc::SYS_nanosleep,
+            libc::SYS_clone3,
+            libc::SYS_futex,
         ],
     ),
     (

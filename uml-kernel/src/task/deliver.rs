@@ -120,7 +120,7 @@ fn handle(ctx: &mut Ctx, info: &SigInfo, action: &Action) {
 /// What becomes of the call that the signal interrupted (signal(7)).
 fn restart_or_not(ctx: &mut Ctx, action: &Action) {
     let Some(nr) = ctx.orig_rax.take() else { return };
-    let again = match Errno(-(ctx.regs.rax as i64) as i32) {
+    let again = match super::ctx::errno_in(ctx.regs.rax) {
         Errno::ERESTARTNOINTR => true,
         Errno::ERESTARTSYS => action.flags & libc::SA_RESTART as u64 != 0,
         Errno::ERESTARTNOHAND | Errno::ERESTART_RESTARTBLOCK => false,

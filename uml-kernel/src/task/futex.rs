@@ -5,7 +5,7 @@ use super::futex_pi::Claim;
 use crate::base::fiber::Fiber;
 use crate::base::time::Instant;
 use crate::base::wait::{Events, How, Waiter, Wake};
-use crate::base::{Errno, Mutex, Rank, Result};
+use crate::base::{Errno, Mutex, Rank, Result, sched};
 use crate::mm::{Backing, Mm};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -103,7 +103,13 @@ pub fn wait(
     let sleeper = Sleeper::new(key, bits, None)?;
     // Queued before the look at the word: a waker that changes the word after it finds the sleeper.
     sleeper.queue();
-    let seen = ctx.memory().u32(address);
+    let mut word = [0; 4];
+    // What the stub has read before it stopped is as good where no other thread can have run since.
+    let seen = match sched::cpus() {
+        1 => ctx.read(address, &mut word),
+        _ => ctx.memory().read(address, &mut word),
+    };
+    let seen = seen.map(|()| u32::from_le_bytes(word));
     if seen != Ok(value) {
         let woken = unqueue(&sleeper);
         seen?;

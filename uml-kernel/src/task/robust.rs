@@ -4,6 +4,7 @@ use super::Ctx;
 use super::futex::wake_address;
 use super::futex_pi::{self, OWNER_DIED, TID, WAITERS};
 use super::kernel;
+use crate::mm::Unpacker;
 
 /// Entries that are looked at, at most: the list is the guest's, and may be a ring.
 const LIMIT: usize = 2048;
@@ -22,9 +23,13 @@ pub fn exit(ctx: &mut Ctx) {
 
 fn walk(ctx: &mut Ctx, head: u64) {
     let memory = ctx.memory();
-    let Ok(offset) = memory.u64(head.wrapping_add(8)) else { return };
-    let pending = memory.u64(head.wrapping_add(16)).unwrap_or(0);
-    let mut entry = memory.u64(head).unwrap_or(head);
+    // struct robust_list_head: the first entry, the offset of the word from an entry, an entry that is on its way in or out.
+    let mut bytes = [0; 24];
+    if memory.read(head, &mut bytes).is_err() {
+        return;
+    }
+    let mut fields = Unpacker(&bytes);
+    let (mut entry, offset, pending) = (fields.u64(), fields.u64(), fields.u64());
     for _ in 0..LIMIT {
         if entry & !1 == head {
             break;
