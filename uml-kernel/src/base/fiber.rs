@@ -9,11 +9,13 @@ use super::time::now;
 use super::{heap, sched};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::null;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Why a fiber stopped running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,9 @@ pub struct Fiber {
     pub owner: parking_lot::RwLock<Option<Arc<dyn std::any::Any + Send + Sync>>>,
     /// Where it waited last.
     place: AtomicPtr<Location<'static>>,
+    /// It runs only to say where it is.
+    asked: AtomicBool,
+    stack: parking_lot::Mutex<Option<Backtrace>>,
 }
 
 // SAFETY: the coroutine is touched by one vCPU thread at a time (its lock is held while it runs), and what lives on its stack is `Send`,
@@ -95,6 +100,8 @@ impl Fiber {
             heap: AtomicI64::new(0),
             owner: parking_lot::RwLock::new(None),
             place: AtomicPtr::default(),
+            asked: AtomicBool::new(false),
+            stack: parking_lot::Mutex::new(None),
         }))
     }
 
@@ -136,6 +143,21 @@ impl Fiber {
         let asleep = self.state.load(Ordering::SeqCst) == ASLEEP;
         // SAFETY: null, or stored by `waits_at` from a reference that is valid for ever.
         unsafe { self.place.load(Ordering::Relaxed).as_ref() }.filter(|_| asleep)
+    }
+
+    /// The stack of one that sleeps; `None` if it does not, or cannot be had within `patience`.
+    pub fn stack(self: &Arc<Fiber>, patience: Duration) -> Option<Backtrace> {
+        let mut body = self.body.try_lock_for(patience)?;
+        // One that was stopped stands in `stop`, whatever has become of its sleep; it looks around there and stops again.
+        if self.stopped.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let coroutine = body.as_mut()?;
+        let before = CURRENT.replace(Arc::as_ptr(self));
+        self.asked.store(true, Ordering::Relaxed);
+        coroutine.resume(());
+        CURRENT.set(before);
+        self.stack.lock().take()
     }
 
     /// From now on a wake-up is not lost: the next [`sleep`] returns at once if one came.
@@ -210,6 +232,10 @@ fn stop(why: Stop) {
     // SAFETY: stored at the fiber's start, and valid while its body runs, which is now.
     if let Some(yielder) = unsafe { me.yielder.load(Ordering::Relaxed).as_ref() } {
         yielder.suspend(why);
+        while me.asked.swap(false, Ordering::Relaxed) {
+            *me.stack.lock() = Some(Backtrace::force_capture());
+            yielder.suspend(why);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A panic of the kernel: what it was, what the guest's tasks were doing, and the end, with nothing left behind.
+//! A panic of the kernel: what it was, what the guest's tasks were doing, with their kernel stacks, and the end, with nothing left behind.
 
 use crate::platform::Platform;
 use crate::syscall;
@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Stacks that are printed, at most.
+const MOST_STACKS: usize = 64;
 /// Exit status where the kernel itself failed.
 const STATUS: i32 = 125;
 
@@ -24,7 +26,10 @@ pub(super) fn install(platform: Arc<Platform>) {
         super::terminal::restore();
         eprintln!("uml-kernel: kernel panic, version {}", env!("CARGO_PKG_VERSION"));
         hook(info);
-        tasks();
+        // To read stacks takes more of one than a task has.
+        if let Ok(reader) = std::thread::Builder::new().spawn(tasks) {
+            let _ = reader.join();
+        }
         platform.shut_down();
         // Not `exit`, which runs handlers: other threads run on, and what they would run into is gone.
         crate::platform::sys::exit_now(STATUS)
@@ -34,7 +39,7 @@ pub(super) fn install(platform: Arc<Platform>) {
 /// At SIGQUIT to the kernel, what the guest's tasks are doing; it goes on.
 pub(super) fn listen() -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([libc::SIGQUIT])?;
-    std::thread::Builder::new().name("quit".into()).stack_size(128 << 10).spawn(move || {
+    std::thread::Builder::new().name("quit".into()).spawn(move || {
         for _ in &mut signals {
             tasks();
         }
@@ -42,7 +47,7 @@ pub(super) fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// One line a task: number, group, name, system call, and where in the kernel it sleeps.
+/// One line a task: number, group, name, system call, and where in the kernel it sleeps; then the stacks of those that do.
 fn tasks() {
     let patience = Duration::from_millis(200);
     let Some(table) = kernel().table.look(patience) else {
@@ -52,7 +57,7 @@ fn tasks() {
     eprintln!("  TID   PID NAME            CALL             WHERE");
     let mut tasks: Vec<_> = table.tasks.values().collect();
     tasks.sort_by_key(|t| t.tid);
-    for task in tasks {
+    for task in &tasks {
         let name = task
             .inner
             .look(patience)
@@ -69,4 +74,26 @@ fn tasks() {
         };
         eprintln!("{:5} {:5} {name:15} {call:16} {place}", task.tid, task.process.pid);
     }
+    let sleeping: Vec<_> = tasks.iter().filter_map(|t| Some((t.tid, t.fiber.get()?.clone()))).collect();
+    drop(table);
+    for (tid, fiber) in sleeping.iter().filter(|(_, f)| f.sleeps_at().is_some()).take(MOST_STACKS) {
+        if let Some(stack) = fiber.stack(patience) {
+            eprintln!("stack of {tid}:\n{}", own_frames(&stack.to_string()));
+        }
+    }
+}
+
+/// The kernel's own functions of a printed stack, from the wait outwards: a line each, with the place.
+fn own_frames(stack: &str) -> String {
+    let mut lines = stack.lines().map(str::trim).peekable();
+    let mut out = String::new();
+    while let Some(line) = lines.next() {
+        let function = line.split_once(": ").map_or(line, |(_, f)| f);
+        let place = lines.next_if(|l| l.starts_with("at ")).unwrap_or_default();
+        let of_this = ["::base::fiber::", "::boot::panic::"].iter().any(|m| function.contains(m));
+        if function.contains("uml_kernel::") && !of_this {
+            out += &format!("    {function} {place}\n");
+        }
+    }
+    out
 }
