@@ -61,38 +61,76 @@ const COMMANDS: &[(&str, &str)] = &[
 ];
 
 fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).env("LC_ALL", "C").current_dir("/").output().expect("it runs")
+    command
+        .stdin(Stdio::null())
+        .env("LC_ALL", "C")
+        .env("HOME", "/tmp")
+        .current_dir("/")
+        .output()
+        .expect("it runs")
 }
 
-#[test]
-fn programs_are_as_on_the_host() {
+/// A command as the caller, or as nobody.
+fn command(as_nobody: bool, program: &std::ffi::OsStr) -> Command {
+    let mut command = Command::new(if as_nobody { "setpriv".as_ref() } else { program });
+    if as_nobody {
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(program)
+            .env("HOME", "/tmp");
+    }
+    command
+}
+
+/// Runs each command on the host and in the guest; what differs.
+fn differences(kernel: &std::ffi::OsStr, as_nobody: bool) -> String {
     let mut failures = String::new();
     for (program, script) in COMMANDS {
-        let there = Command::new("sh")
-            .args(["-c", &format!("command -v {program}")])
-            .output()
-            .is_ok_and(|o| o.status.success());
-        if !there {
-            println!("SKIPPED: {program} is not installed");
+        let mut there = command(as_nobody, "sh".as_ref());
+        // rustup's cargo is none without a toolchain in the caller's home directory.
+        there.args([
+            "-c",
+            &format!("command -v {program} && {{ [ {program} != cargo ] || cargo --version; }}"),
+        ]);
+        if !run(&mut there).status.success() {
+            println!("SKIPPED{}: {program} is not installed", if as_nobody { " as nobody" } else { "" });
             continue;
         }
         let shell = if *program == "dash" { "dash" } else { "bash" };
-        let host = run(Command::new(shell).args(["-c", script]));
-        let guest =
-            run(Command::new(env!("CARGO_BIN_EXE_uml-kernel")).args(["run", "--", shell, "-c", script]));
+        let host = run(command(as_nobody, shell.as_ref()).args(["-c", script]));
+        let guest = run(command(as_nobody, kernel).args(["run", "--", shell, "-c", script]));
         // A shell that a signal has ended: 128 and the signal's number, as a shell would say.
         use std::os::unix::process::ExitStatusExt as _;
         let expected = host.status.code().unwrap_or_else(|| 128 + host.status.signal().unwrap_or(0));
         if (expected, &host.stdout) != (guest.status.code().unwrap_or(-1), &guest.stdout) {
             let text = String::from_utf8_lossy;
             failures += &format!(
-                "{program}: {script}\n  host {expected}: {:?}\n  guest {:?}: {:?}\n  {}\n",
+                "{program}{}: {script}\n  host {expected}: {:?}\n  guest {:?}: {:?}\n  {}\n",
+                if as_nobody { " as nobody" } else { "" },
                 text(&host.stdout),
                 guest.status.code(),
                 text(&guest.stdout),
                 text(&guest.stderr)
             );
         }
+    }
+    failures
+}
+
+#[test]
+fn programs_are_as_on_the_host() {
+    let kernel = env!("CARGO_BIN_EXE_uml-kernel");
+    let mut failures = differences(kernel.as_ref(), false);
+    if rustix::process::geteuid().is_root() {
+        // Where nobody may read it.
+        let dir = tempfile::tempdir().expect("a directory");
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
+        let copy = dir.path().join("uml-kernel");
+        std::fs::copy(kernel, &copy).expect("it can be copied");
+        failures += &differences(copy.as_os_str(), true);
+    } else {
+        println!("SKIPPED: as another user: only root can run something as nobody");
     }
     assert!(failures.is_empty(), "{failures}");
 }
