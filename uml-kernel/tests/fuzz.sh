@@ -46,26 +46,22 @@ while [ $SECONDS -lt $end ]; do
     if [ "$(id -u)" = 0 ] && [ $((runs % 2)) = 0 ] && command -v setpriv > /dev/null; then
         as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
     fi
-    (cd "$dir" && exec "${as[@]}" ./uml-kernel run --root "$dir/root" mem=512M ncpus=2 -- /bin/guest-tests \
-        fuzz --guest --seconds "$left" --seed "$this" < /dev/null > "$dir/log/out" 2> "$dir/log/err") &
+    (cd "$dir" && exec timeout -v -s QUIT -k 2 $((left + 60)) "${as[@]}" ./uml-kernel run --root "$dir/root" mem=512M ncpus=2 -- \
+        /bin/guest-tests fuzz --guest --seconds "$left" --seed "$this" < /dev/null > "$dir/log/out" 2> "$dir/log/err") &
     pid=$!
     # The stubs have a session of their own, that the first one began: how to find those that stay behind.
     sid=
     for _ in $(seq 100); do
-        sid=$(ps -o sid= --ppid $pid 2> /dev/null | awk -v k=$pid 'NR == 1 && $1 != k { print $1 }')
+        kernel=$(ps -o pid= --ppid $pid | tr -d ' ')
+        [ -n "$kernel" ] && sid=$(ps -o sid= --ppid "$kernel" 2> /dev/null | awk -v k="$kernel" 'NR == 1 && $1 != k { print $1 }')
         [ -n "$sid" ] && [ "$sid" != "$(ps -o sid= -p $$ | tr -d ' ')" ] && break
         sleep 0.01
     done
-    rm -f "$dir/log/hung"
-    (sleep $((left + 60)) && touch "$dir/log/hung" && kill -QUIT $pid && sleep 2 && kill -9 $pid) 2> /dev/null &
-    watchdog=$!
     wait $pid
     status=$?
-    kill $watchdog 2> /dev/null
-    wait $watchdog 2> /dev/null
     # As nobody, the driver and its children have one user, and a child may rightly send it a signal that ends or stops it.
     if [ ${#as[@]} != 0 ] && grep -q '^ *[0-9]* *2 guest-tests .* stopped$' "$dir/log/err"; then killed=$((killed + 1))
-    elif [ -e "$dir/log/hung" ]; then fail "$this" "hung" && cat "$dir/log/err"
+    elif grep -q '^timeout: sending' "$dir/log/err"; then fail "$this" "hung" && cat "$dir/log/err"
     elif grep -q 'panicked' "$dir/log/err"; then fail "$this" panic
     elif [ ${#as[@]} != 0 ] && [ $status -gt 128 ] && [ $status -le 192 ]; then killed=$((killed + 1))
     elif [ $status != 0 ]; then fail "$this" "the kernel's exit status is $status"

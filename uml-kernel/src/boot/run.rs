@@ -60,6 +60,7 @@ fn default_limits(mem: u64) -> [(u64, u64); 16] {
 
 /// Runs the command; its wait status.
 pub fn run(options: RunOptions) -> Result<i32> {
+    sys::tune_heap();
     crate::base::time::boot();
     crate::base::log::to_stderr(options.log);
     // Each stub, and each file that the guest has open, takes descriptors of this process.

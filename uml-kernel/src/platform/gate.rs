@@ -40,12 +40,24 @@ impl Gate {
     }
 }
 
+/// Whether no stub is left.
+fn is_deserted(listener: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(listener, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0) && fds[0].revents().contains(PollFlags::HUP)
+}
+
 fn serve(listener: &OwnedFd, expected: &Mutex<HashSet<i32>>) {
     loop {
         let request = match sys::notification(listener.as_fd()) {
             Ok(request) => request,
-            // The asker died, or a signal came: the next one.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => continue,
+            // The asker died, or a signal came: the next one, unless it was the last who could ask.
+            Err(e)
+                if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) && !is_deserted(listener) =>
+            {
+                continue;
+            }
             Err(_) => return,
         };
         let ordered = expected.lock().remove(&(request.pid as i32));

@@ -260,6 +260,18 @@ pub fn own_vdso() -> Option<&'static [u8]> {
     }
 }
 
+/// Has the C library's heap ask the host seldom: one arena, which grows by a MiB (those of threads grow by a page, with a call each), and
+/// buffers of transfers come from it.
+pub fn tune_heap() {
+    // SAFETY: plain numbers, each one of mallopt(3); what is refused stays as it was.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TOP_PAD, 1 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}
+
 /// Ends this process at once, without its exit handlers.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: takes no pointers, and does not return.

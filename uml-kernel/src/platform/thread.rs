@@ -329,7 +329,7 @@ impl StubThread {
         Regs::from_words(words)
     }
 
-    /// Lets the stub read ahead from the first (5) or second (4) argument of a system call.
+    /// Lets the stub read ahead from the first (5), second (4) or third (3) argument of a system call.
     pub fn read_ahead(&self, nr: usize, register: u8) {
         self.window.set_u8(W_PREFETCH + nr, register);
     }

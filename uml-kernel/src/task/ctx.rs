@@ -444,7 +444,7 @@ const ANSWERED: [i64; 7] = [
     libc::SYS_getegid,
 ];
 
-/// Calls whose first (5) or second (4) argument points to something short that is always read.
+/// Calls whose first (5), second (4) or third (3) argument points to something short that is always read.
 const READ_AHEAD: &[(u8, &[i64])] = &[
     (
         5,
@@ -486,9 +486,9 @@ const READ_AHEAD: &[(u8, &[i64])] = &[
             libc::SYS_rt_sigprocmask,
             libc::SYS_fchownat,
             libc::SYS_fchmodat,
-            libc::SYS_utimensat,
         ],
     ),
+    (3, &[libc::SYS_utimensat]),
 ];
 
 /// The answer slot of getppid, which changes when the parent ends.

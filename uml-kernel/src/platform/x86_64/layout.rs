@@ -104,7 +104,7 @@ pub const W_MSG: usize = 0xb00;
 pub const W_PREFETCHED: usize = 0xc00;
 /// Bytes read ahead, at most.
 pub const PREFETCH: usize = 256;
-/// 512 bytes: for each system call number, the register with a pointer to read ahead from: 5 rdi, 4 rsi, 0 none; and
+/// 512 bytes: for each system call number, the register with a pointer to read ahead from: 5 rdi, 4 rsi, 3 rdx, 0 none; and
 /// [`PREFETCH_SLEEPS`].
 pub const W_PREFETCH: usize = 0xd00;
 /// The call is likely to sleep.

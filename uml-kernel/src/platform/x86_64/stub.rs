@@ -97,6 +97,9 @@ global_asm!(
     "cmp eax, 5",
     "je 80f",
     "mov rsi, [rdx + 40 + 9*8]", // rsi
+    "cmp eax, 4",
+    "je 80f",
+    "mov rsi, [rdx + 40 + 12*8]", // rdx
     "jmp 80f",
     // Patched call sites arrive here from their thunk: rax number, rcx return address, r11 free, gs the window.
     ".balign 16",
