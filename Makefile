@@ -32,7 +32,7 @@ test-long: test
 	cow-ops/fuzz/run.sh 600
 
 bench:
-	scripts/setup.sh test
+	scripts/setup.sh bench
 	$(CARGO) run --release -p bench
 
 lint:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh demo|test: sees to it that everything a target needs is there. Installs Debian packages where it
+# setup.sh demo|test|bench: sees to it that everything a target needs is there. Installs Debian packages where it
 # may; otherwise names exactly what is missing, and how to get it, and fails.
 set -u
 need_rust=1.95
@@ -7,6 +7,8 @@ case "${1:-test}" in
     demo) packages="gcc libc6-dev e2fsprogs xz-utils" ;;
     *) packages="gcc libc6-dev e2fsprogs xz-utils uml-utilities user-mode-linux qemu-utils busybox-static util-linux procps tmux vim less make musl-tools gawk sqlite3 git python3 perl" ;;
 esac
+# What unpacks the newest real UML for any C library.
+[ "${1:-}" != bench ] || packages="$packages patchelf"
 
 missing=""
 for p in $packages; do
