@@ -5,7 +5,7 @@ use uml_kernel::platform::*;
 fn main() -> std::io::Result<()> {
     sys::pin(0, 0)?;
     let platform = Platform::start()?;
-    let mut t = platform.fresh()?;
+    let mut t = platform.fresh(0)?;
     t.move_to(0);
     t.call(&[Op::map_anonymous(0x400000, 0x10000, 7, libc::MAP_PRIVATE)])?;
     // mov ebx, 100000; 1: mov eax, 110; syscall; dec ebx; jnz 1b; mov eax, 231; syscall
@@ -48,7 +48,7 @@ fn main() -> std::io::Result<()> {
     }
     let s = Instant::now();
     for _ in 0..100 {
-        let f = platform.fresh()?;
+        let f = platform.fresh(0)?;
         drop(f);
     }
     println!("fresh: {:.0} us", s.elapsed().as_micros() as f64 / 100.0);

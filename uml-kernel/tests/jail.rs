@@ -16,7 +16,7 @@ fn attack(
     nr: i64,
     args: [u64; 6],
 ) -> Option<(StubThread, Option<(Regs, Trap)>)> {
-    let mut thread = platform.fresh().ok()?;
+    let mut thread = platform.fresh(0).ok()?;
     thread.call(&[Op::map_anonymous(CODE, 0x10000, 7, libc::MAP_PRIVATE)]).ok()?;
     // jmp r13, straight at the `syscall` instruction; whatever follows it there runs on with the guest's registers.
     sys::vm_write(thread.stub().pid(), CODE, &[0x41, 0xff, 0xe5]).ok()?;
@@ -133,7 +133,7 @@ fn a_clone_that_was_not_ordered_ends_its_stub() {
 #[test]
 fn the_entries_for_32_bit_programs_are_no_way_out() {
     let platform = Platform::start().expect("stubs start");
-    let mut thread = platform.fresh().expect("a stub");
+    let mut thread = platform.fresh(0).expect("a stub");
     thread.call(&[Op::map_anonymous(CODE, 0x1000, 7, libc::MAP_PRIVATE)]).expect("memory");
     // mov eax, 20 (getpid on i386); int 0x80
     sys::vm_write(thread.stub().pid(), CODE, &[0xb8, 20, 0, 0, 0, 0xcd, 0x80]).expect("code");
@@ -152,7 +152,7 @@ fn stubs_have_namespaces_of_their_own() {
         return;
     }
     let platform = Platform::start().expect("stubs start");
-    let thread = platform.fresh().expect("a stub");
+    let thread = platform.fresh(0).expect("a stub");
     for kind in ["user", "net", "ipc", "mnt", "uts", "cgroup"] {
         let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace");
         assert_ne!(of("self"), of(&thread.stub().pid().to_string()), "{kind}");
@@ -163,7 +163,7 @@ fn stubs_have_namespaces_of_their_own() {
 #[test]
 fn a_stub_without_its_descriptors_is_an_error_not_a_hang() {
     let platform = Platform::start().expect("stubs start");
-    let mut thread = platform.fresh().expect("a stub");
+    let mut thread = platform.fresh(0).expect("a stub");
     thread.call(&[Op::close(0)]).expect("guests can close them");
     use std::os::fd::AsFd as _;
     let file = std::fs::File::open("/etc/passwd").expect("a file");

@@ -5,7 +5,8 @@
 //! whether there is anybody asleep, by words of the window that the stub may forge: it then waits for itself.
 //!
 //! To yield is to stand behind everybody else who wants this CPU. Where others do, the way back takes a slice of theirs: time stamps
-//! of both sides tell, and then nobody yields for a while, the longer the more often that happens.
+//! of both sides tell, and then nobody yields for a while, the longer the more often that happens. Nor does anybody for a moment after the
+//! host's scheduler has let the one who yields go on each time, as it does while the other side has had more of the CPU.
 
 use super::process::Stub;
 use super::sys;
@@ -22,6 +23,9 @@ const FIRST: u64 = 8;
 const MOST: u64 = 64;
 /// Cycles of the longest such time, some 200 ms.
 const LONGEST: u64 = 600_000_000;
+/// Cycles for which nobody yields after that was of no use: some 70 us, twice as long each time, up to 2 ms.
+const USELESS: u64 = 200_000;
+const MOST_USELESS: u64 = 32 * USELESS;
 
 /// What is known of one host CPU.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +35,23 @@ struct Crowd {
     /// How long it was the last time, and that as a multiple of what was lost.
     quiet: u64,
     times: u64,
+    /// How long it will be after a yield of no use.
+    useless: u64,
 }
 
 impl Crowd {
     const fn new() -> Crowd {
-        Crowd { until: 0, quiet: 0, times: FIRST }
+        Crowd { until: 0, quiet: 0, times: FIRST, useless: USELESS }
+    }
+
+    /// After a hand-off for which yielding was of use, or was not.
+    fn learn(&mut self, now: u64, useful: bool) {
+        if useful {
+            self.useless = USELESS;
+        } else {
+            self.until = self.until.max(now + self.useless);
+            self.useless = (2 * self.useless).min(MOST_USELESS);
+        }
     }
 
     /// After a hand-off by yielding at `now` of which `lost` cycles were somebody else's.
@@ -61,9 +77,12 @@ fn may_yield(now: u64) -> bool {
 }
 
 #[inline(never)]
-fn judge(now: u64, lost: u64) {
+fn judge(now: u64, lost: u64, useful: Option<bool>) {
     let mut crowd = CROWD.get();
     crowd.judge(now, lost);
+    if let Some(useful) = useful {
+        crowd.learn(now, useful);
+    }
     CROWD.set(crowd);
 }
 
@@ -99,14 +118,15 @@ impl HandOff {
     pub(super) fn taken(&self, window: &Window, stub: &Stub, timeout: Option<Duration>) -> bool {
         let over = || window.turn().load(Ordering::Acquire) == 0 || stub.is_dead();
         let gave = self.gave.take();
+        // Whether yielding was of use: unknown while a guest computes, which has the CPU for itself then.
+        let mut useful = None;
         if let Some(gave) = gave {
-            for _ in 0..YIELDS {
-                // A guest that computes has the CPU for itself.
-                if over() || cycles().saturating_sub(gave) > LOST {
-                    break;
-                }
+            let mut left = YIELDS;
+            while !over() && left > 0 && cycles().saturating_sub(gave) <= LOST {
                 sys::yield_cpu();
+                left -= 1;
             }
+            useful = if over() { (left < YIELDS).then_some(true) } else { (left == 0).then_some(false) };
         }
         if !over() && !sleep(window, timeout, over) {
             return false;
@@ -116,7 +136,7 @@ impl HandOff {
             // What was lost on the way there, and on the way back. The stub's stamps may say anything; then it harms its own pace.
             let there = window.u64(W_TOOK).saturating_sub(gave);
             let back = now.saturating_sub(window.u64(W_GAVE));
-            judge(now, there.max(back));
+            judge(now, there.max(back), useful);
         }
         true
     }
@@ -157,6 +177,15 @@ mod tests {
         assert_eq!(crowd.until, now + MOST * LOST);
         crowd.judge(now, u64::MAX);
         assert_eq!(crowd.until, now + LONGEST);
+        // Yields of no use say less.
+        let mut idle = Crowd::new();
+        idle.learn(now, false);
+        assert_eq!(idle.until, now + USELESS);
+        idle.learn(now, false);
+        assert_eq!(idle.until, now + 2 * USELESS);
+        idle.learn(now, true);
+        idle.learn(now, false);
+        assert_eq!(idle.useless, 2 * USELESS);
         // After a long time without, it begins anew.
         now = crowd.until + 3 * LONGEST;
         crowd.judge(now, LOST);

@@ -226,10 +226,11 @@ impl Platform {
         &self.gate
     }
 
-    /// A stub without guest memory, for `execve`.
-    pub fn fresh(&self) -> Result<StubThread> {
+    /// A stub without guest memory, for `execve`, on a host CPU: that of the caller, or to hand over to it costs ten times as much.
+    pub fn fresh(&self, cpu: usize) -> Result<StubThread> {
         let mut pristine = self.pristine.lock();
         let thread = pristine.as_mut().ok_or_else(|| Error::from_raw_os_error(libc::ESRCH))?;
+        thread.move_to(cpu);
         self.fork(thread)
     }
 

@@ -186,12 +186,15 @@ impl StubThread {
 
     /// Has calls made now, after those pending; their results. The first that fails ends the list, with its error.
     pub fn call(&mut self, ops: &[Op]) -> Result<Vec<u64>> {
-        self.flush()?;
-        let mut results = Vec::with_capacity(ops.len());
-        for chunk in ops.chunks(MAX_OPS) {
+        let mut all = std::mem::take(&mut self.orders);
+        self.data = 0;
+        let pending = all.len();
+        all.extend(ops);
+        let mut results = Vec::with_capacity(all.len());
+        for chunk in all.chunks(MAX_OPS) {
             results.extend(self.run(chunk)?);
         }
-        Ok(results)
+        Ok(results.split_off(pending))
     }
 
     pub(super) fn put_ops(&self, ops: &[Op], report: bool) {
@@ -437,7 +440,6 @@ impl StubThread {
 
     /// Maps a file into the guest, by orders made at once: the descriptor is in the stub for that long.
     pub fn map_file(&mut self, file: BorrowedFd<'_>, op: Op) -> Result<()> {
-        self.flush()?;
         let stub = self.stub.clone();
         let _passing = stub.passing();
         self.stub.send(&[file])?;

@@ -5,7 +5,7 @@ use super::elf::{self, Program};
 use super::process::Task;
 use super::signal::{Action, SIG_DFL, SIG_IGN};
 use super::{exit, kernel, vdso};
-use crate::base::{Errno, Mutex, Rank, Result};
+use crate::base::{Errno, Mutex, Rank, Result, sched};
 use crate::fs::writers::Claim;
 use crate::fs::{
     ALL_CAPS, Creds, File, FileOps, Lookup, MAY_EXEC, MapSource, MountFlags, OpenFlags, Path, kind,
@@ -190,7 +190,6 @@ impl Builder<'_> {
     /// Maps a program at an offset from its own addresses, in one round trip.
     fn map_program(&mut self, file: &Arc<File>, program: &Program, bias: u64) -> Result<()> {
         let MapSource::Host(fd) = file.ops().map(file, false)? else { return Err(Errno::ENOEXEC) };
-        self.stub.flush()?;
         self.stub.stub().send(&[fd.as_fd()])?;
         let mut ops = vec![self.stub.receive(1)];
         let mut zero = Vec::new();
@@ -235,7 +234,7 @@ fn bias_below(top: u64, low: u64, high: u64) -> Result<u64> {
 
 /// Builds the program in a fresh stub. Nothing of the caller is touched.
 fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, Arc<Mm>, Regs)> {
-    let stub = kernel().platform.fresh()?;
+    let stub = kernel().platform.fresh(sched::host_cpu())?;
     let stack_top = TASK_SIZE - PAGE - random_pages(1 << 22);
     let stack_len = limit.clamp(1 << 20, MAX_STACK) & !(PAGE - 1);
     let mmap_base = stack_top - stack_len - (1 << 20) - random_pages(1 << 16);
@@ -264,7 +263,6 @@ fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, 
     let stack_start = stack_top - stack_len;
     b.stub.order(Op::map_anonymous(stack_start, stack_len, prot, libc::MAP_PRIVATE | libc::MAP_NORESERVE))?;
     b.note(stack_start, stack_top, prot, Backing::Anonymous, "[stack]");
-    b.stub.flush()?;
     let vdso = match &kernel().vdso {
         Some(fd) => {
             let at = mm.lock().vmas.find_gap(vdso::SIZE, PAGE, mmap_base).ok_or(Errno::ENOMEM)?;
@@ -275,6 +273,7 @@ fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(StubThread, 
         }
         None => 0,
     };
+    b.stub.flush()?;
     let heap = (high + bias).next_multiple_of(PAGE) + random_pages(0x2000);
     let (rsp, image) = push_stack(&mm, stack_top, request, loaded, [bias, base, vdso])?;
     {

@@ -30,6 +30,8 @@ pub(super) struct Node {
     pinned: AtomicBool,
     host: (u64, u64),
     cached: Mutex<Option<(Attr, Instant)>>,
+    /// The descriptor of those who have it open for reading alone.
+    reading: Mutex<Weak<OwnedFd>>,
     anchor: Anchor,
 }
 
@@ -61,6 +63,7 @@ impl Node {
             pinned: AtomicBool::new(false),
             host,
             cached: Mutex::new(Rank::Leaf, attr.map(|a| (a, time::now()))),
+            reading: Mutex::new(Rank::Leaf, Weak::new()),
             anchor: Anchor::default(),
         })
     }
@@ -398,6 +401,11 @@ impl Inode for Node {
         if attr.kind() != kind::REG {
             return Err(Errno::ENXIO);
         }
+        // Who only reads shares a descriptor: nothing goes by its position.
+        let shared = if flags.writes() { None } else { self.reading.lock().upgrade() };
+        if let Some(fd) = shared {
+            return Ok(Arc::new(Content { fd, node: self }));
+        }
         let mut how = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         how |= if flags.writes() { OFlags::RDWR } else { OFlags::RDONLY };
         if flags.writes() {
@@ -411,7 +419,11 @@ impl Inode for Node {
         }
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let file = rustix::fs::open(path, how, Mode::empty())?;
-        Ok(Arc::new(Content { fd: Arc::new(file), node: self }))
+        let fd = Arc::new(file);
+        if !flags.writes() {
+            *self.reading.lock() = Arc::downgrade(&fd);
+        }
+        Ok(Arc::new(Content { fd, node: self }))
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
