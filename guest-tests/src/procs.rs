@@ -581,7 +581,7 @@ fn task_limit() {
     say!(
         "{}",
         fate(|| {
-            crate::run::drop_root();
+            // A user of nobody else's: the limit counts all of a user's processes.
             sys!(SYS_setresuid, 54321, 54321, 54321);
             sys!(SYS_setrlimit, libc::RLIMIT_NPROC, &libc::rlimit { rlim_cur: 2, rlim_max: 2 });
             let p = spawn(|| {

@@ -1,0 +1,62 @@
+//! What can go wrong with a file system.
+
+use crate::inode::InodeNumber;
+use std::io;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure, with the inode or block it is about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device could not be read.
+    #[error("block {block}: {source}")]
+    Io {
+        /// File system block.
+        block: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no such file system.
+    #[error("not an ext2, ext3 or ext4 file system: {0}")]
+    NotExt(String),
+    /// It uses what this crate does not have.
+    #[error("unsupported feature: {0}")]
+    Unsupported(String),
+    /// The journal has to be replayed first.
+    #[error("the file system was not unmounted: its journal needs recovery")]
+    NeedsRecovery,
+    /// Metadata is damaged (EUCLEAN).
+    #[error("inode {inode}: {what}")]
+    Inode {
+        /// Whose.
+        inode: InodeNumber,
+        /// What is wrong.
+        what: String,
+    },
+    /// Metadata is damaged (EUCLEAN).
+    #[error("block {block}: {what}")]
+    Block {
+        /// File system block.
+        block: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// ENOENT.
+    #[error("no such file or directory")]
+    NotFound,
+    /// ENOTDIR.
+    #[error("inode {0} is not a directory")]
+    NotDirectory(InodeNumber),
+}
+
+impl Error {
+    pub(crate) fn inode(inode: InodeNumber, what: impl Into<String>) -> Error {
+        Error::Inode { inode, what: what.into() }
+    }
+
+    pub(crate) fn block(block: u64, what: impl Into<String>) -> Error {
+        Error::Block { block, what: what.into() }
+    }
+}

@@ -1,0 +1,96 @@
+//! Block groups: where the bitmaps and the inode table of each lie.
+
+use crate::bytes::{u16_at, u32_at};
+use crate::checksum::{crc16, crc32c};
+use crate::error::{Error, Result};
+use crate::features::{Incompat, RoCompat};
+use crate::superblock::Superblock;
+
+/// One block group, by its descriptor.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// Block of the block bitmap.
+    pub block_bitmap: u64,
+    /// Block of the inode bitmap.
+    pub inode_bitmap: u64,
+    /// First block of the inode table.
+    pub inode_table: u64,
+    /// Free blocks.
+    pub free_blocks: u32,
+    /// Free inodes.
+    pub free_inodes: u32,
+    /// Directories.
+    pub directories: u32,
+    /// EXT4_BG_ flags.
+    pub flags: u16,
+}
+
+/// The block that holds the descriptor of a group, and where in it.
+pub(crate) fn place(sb: &Superblock, group: u64) -> (u64, usize) {
+    let per_block = u64::from(sb.block_size / u32::from(sb.desc_size));
+    let (nth, within) = (group / per_block, (group % per_block) as usize * usize::from(sb.desc_size));
+    let meta = sb.incompat.contains(Incompat::META_BG) && nth >= u64::from(sb.first_meta_bg);
+    if !meta {
+        return (u64::from(sb.first_data_block) + 1 + nth, within);
+    }
+    // The first group of those that the block describes holds it, behind the superblock if there is a backup.
+    let holder = nth * per_block;
+    let start = u64::from(sb.first_data_block) + holder * u64::from(sb.blocks_per_group);
+    (start + u64::from(has_backup(sb, holder)), within)
+}
+
+/// Whether a group begins with a copy of the superblock.
+fn has_backup(sb: &Superblock, group: u64) -> bool {
+    let power = |base: u64| {
+        let mut n = base;
+        while n < group {
+            n *= base;
+        }
+        n == group
+    };
+    let sparse = sb.ro_compat.contains(RoCompat::SPARSE_SUPER);
+    group <= 1 || !sparse || [3, 5, 7].into_iter().any(power)
+}
+
+impl Group {
+    /// Takes a descriptor apart.
+    pub(crate) fn parse(sb: &Superblock, group: u64, b: &[u8]) -> Result<Group> {
+        let wide = sb.desc_size >= 64;
+        let block = |lo, hi| u64::from(u32_at(b, lo)) | if wide { u64::from(u32_at(b, hi)) << 32 } else { 0 };
+        let count = |lo, hi| u32::from(u16_at(b, lo)) | if wide { u32::from(u16_at(b, hi)) << 16 } else { 0 };
+        let found = Group {
+            block_bitmap: block(0, 0x20),
+            inode_bitmap: block(4, 0x24),
+            inode_table: block(8, 0x28),
+            free_blocks: count(0xc, 0x2c),
+            free_inodes: count(0xe, 0x2e),
+            directories: count(0x10, 0x30),
+            flags: u16_at(b, 0x12),
+        };
+        let (holder, _) = place(sb, group);
+        if let Some(sum) = checksum(sb, group, b)
+            && sum != u16_at(b, 0x1e)
+        {
+            return Err(Error::block(holder, format!("the checksum of group {group} is wrong")));
+        }
+        let table = u64::from(sb.inodes_per_group) * u64::from(sb.inode_size);
+        let end = found.inode_table.saturating_add(table.div_ceil(u64::from(sb.block_size)));
+        if end > sb.blocks || found.block_bitmap >= sb.blocks || found.inode_bitmap >= sb.blocks {
+            return Err(Error::block(holder, format!("group {group} lies beyond the end")));
+        }
+        Ok(found)
+    }
+}
+
+/// The checksum of a descriptor, where there is one.
+fn checksum(sb: &Superblock, group: u64, b: &[u8]) -> Option<u16> {
+    let number = (group as u32).to_le_bytes();
+    if sb.has_checksums() {
+        let crc = crc32c(crc32c(sb.seed, &number), &b[..0x1e]);
+        return Some(crc32c(crc32c(crc, &[0; 2]), &b[0x20..]) as u16);
+    }
+    sb.ro_compat.contains(RoCompat::GDT_CSUM).then(|| {
+        let crc = crc16(crc16(crc16(!0, &sb.uuid), &number), &b[..0x1e]);
+        crc16(crc, &b[0x20..])
+    })
+}

@@ -1,0 +1,158 @@
+//! Extended attributes: in the inode, in a block that inodes may share, values in inodes of their own.
+
+use crate::bytes::{u16_at, u32_at};
+use crate::checksum::crc32c;
+use crate::error::{Error, Result};
+use crate::fs::Ext;
+use crate::inode::{Flags, Inode};
+
+/// An extended attribute, as getxattr(2) has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Xattr {
+    /// With its prefix: `user.x`.
+    pub name: Vec<u8>,
+    /// Value; of ACLs in the form of the system call.
+    pub value: Vec<u8>,
+}
+
+/// One as it lies on disk: the prefix is a number.
+#[derive(Debug, Clone)]
+pub(crate) struct RawXattr {
+    index: u8,
+    name: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+const MAGIC: u32 = 0xea02_0000;
+/// Length of the header of a block.
+const HEADER: usize = 32;
+/// Fixed part of an entry.
+const ENTRY: usize = 16;
+/// The attribute that holds the rest of a file in its inode: `system.data`.
+pub(crate) const INLINE: (u8, &[u8]) = (7, b"data");
+/// Longest value (XATTR_SIZE_MAX).
+const MAX_VALUE: u32 = 65536;
+
+fn prefix(index: u8) -> Option<&'static str> {
+    Some(match index {
+        0 => "",
+        1 => "user.",
+        2 => "system.posix_acl_access",
+        3 => "system.posix_acl_default",
+        4 => "trusted.",
+        6 => "security.",
+        7 => "system.",
+        8 => "system.richacl",
+        _ => return None,
+    })
+}
+
+impl RawXattr {
+    pub(crate) fn is(&self, (index, name): (u8, &[u8])) -> bool {
+        self.index == index && self.name == name
+    }
+}
+
+impl Ext {
+    /// All extended attributes of an inode; not those that are the file system's own affair.
+    pub fn xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>> {
+        let mut out = Vec::new();
+        for raw in self.raw_xattrs(inode)? {
+            let Some(prefix) = prefix(raw.index).filter(|_| !raw.is(INLINE)) else { continue };
+            let name = [prefix.as_bytes(), &raw.name].concat();
+            let value = match raw.index {
+                2 | 3 => acl(&raw.value)
+                    .ok_or_else(|| Error::inode(inode.number, "an access control list of no known form"))?,
+                _ => raw.value,
+            };
+            out.push(Xattr { name, value });
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn raw_xattrs(&self, inode: &Inode) -> Result<Vec<RawXattr>> {
+        let mut out = Vec::new();
+        if inode.tail.len() > 4 && u32_at(&inode.tail, 0) == MAGIC {
+            let entries = &inode.tail[4..];
+            self.take_xattrs(inode, entries, 0, entries, &mut out)?;
+        }
+        let block = inode.xattr_block;
+        if block != 0 {
+            let bytes = self.block(block)?;
+            if u32_at(&bytes, 0) != MAGIC || u32_at(&bytes, 8) != 1 {
+                return Err(Error::block(block, format!("not the attributes of inode {}", inode.number)));
+            }
+            let sb = self.superblock();
+            if sb.has_checksums() {
+                let crc = crc32c(crc32c(sb.seed, &block.to_le_bytes()), &bytes[..0x10]);
+                if crc32c(crc32c(crc, &[0; 4]), &bytes[0x14..]) != u32_at(&bytes, 0x10) {
+                    return Err(Error::block(
+                        block,
+                        format!("a wrong checksum of attributes of inode {}", inode.number),
+                    ));
+                }
+            }
+            self.take_xattrs(inode, &bytes, HEADER, &bytes, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Takes the entries in `bytes` from `at` on; values are at offsets into `values`.
+    fn take_xattrs(
+        &self,
+        inode: &Inode,
+        bytes: &[u8],
+        at: usize,
+        values: &[u8],
+        out: &mut Vec<RawXattr>,
+    ) -> Result<()> {
+        let mut at = at;
+        // Four zeros end the list.
+        while at + 4 <= bytes.len() && u32_at(bytes, at) != 0 {
+            let bad = || Error::inode(inode.number, format!("a damaged attribute at {at}"));
+            let head = bytes.get(at..at + ENTRY).ok_or_else(bad)?;
+            let (name_len, index) = (usize::from(head[0]), head[1]);
+            let (offset, owner, size) = (usize::from(u16_at(head, 2)), u32_at(head, 4), u32_at(head, 8));
+            let name = bytes.get(at + ENTRY..at + ENTRY + name_len).ok_or_else(bad)?.to_vec();
+            if size > MAX_VALUE {
+                return Err(bad());
+            }
+            let value = if owner != 0 {
+                let holder = self.inode(owner)?;
+                if !holder.flags.contains(Flags::EA_INODE) || holder.size != u64::from(size) {
+                    return Err(bad());
+                }
+                let mut value = vec![0; size as usize];
+                self.read(&holder, 0, &mut value)?;
+                value
+            } else if size == 0 {
+                Vec::new()
+            } else {
+                values.get(offset..offset + size as usize).ok_or_else(bad)?.to_vec()
+            };
+            out.push(RawXattr { index, name, value });
+            at += (ENTRY + name_len).next_multiple_of(4);
+        }
+        Ok(())
+    }
+}
+
+/// From the form on disk (version 1: entries without a number are short) to that of the system call (version 2: all are long).
+fn acl(disk: &[u8]) -> Option<Vec<u8>> {
+    const USER: u16 = 2;
+    const GROUP: u16 = 8;
+    if disk.len() < 4 || u32_at(disk, 0) != 1 {
+        return None;
+    }
+    let mut out = 2u32.to_le_bytes().to_vec();
+    let mut rest = &disk[4..];
+    while !rest.is_empty() {
+        let tag = u16_at(rest, 0);
+        let len = if matches!(tag, USER | GROUP) { 8 } else { 4 };
+        let entry = rest.get(..len)?;
+        out.extend_from_slice(&entry[..4]);
+        out.extend(if len == 8 { u32_at(entry, 4) } else { u32::MAX }.to_le_bytes());
+        rest = &rest[len..];
+    }
+    Some(out)
+}
