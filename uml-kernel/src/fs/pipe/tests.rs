@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::*;
-use crate::base::{fiber, time};
+use crate::base::fiber;
 use crate::fs::SetAttr;
 use crate::fs::testing::{Rng, run_in_fiber, start};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -212,19 +212,4 @@ fn fifo_open_waits_for_its_partner() {
     let waiting = start(move || open_fifo(path, writing).err());
     waiting.fiber.set_interrupted(true);
     assert_eq!(waiting.join(), Some(Errno::ERESTARTSYS));
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let (r, w) = pipe(PIPE_FLAGS, 0, 0).unwrap();
-    for size in [1usize, 512, 65536] {
-        let mut buffer = vec![0; size];
-        let (start, rounds) = (time::now(), 200_000 / size.clamp(1, 100));
-        for _ in 0..rounds {
-            w.write(&buffer).unwrap();
-            r.read(&mut buffer).unwrap();
-        }
-        println!("{size}: {} ns a write and read", (time::now() - start) / rounds as u64);
-    }
 }
