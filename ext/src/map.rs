@@ -69,7 +69,7 @@ impl Ext {
             let first = |n: usize| u64::from(u32_at(entry(n), 0));
             let count = usize::from(count);
             // The last entry that begins at or before the block.
-            let after = (0..count).collect::<Vec<_>>().partition_point(|n| first(*n) <= logical);
+            let after = (0..count).take_while(|n| first(*n) <= logical).count();
             if after < count {
                 end = end.min(first(after));
             }

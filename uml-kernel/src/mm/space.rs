@@ -143,6 +143,14 @@ impl Mm {
         kib << 10
     }
 
+    /// Bytes that the host holds in memory now, and those of them that are of files or shared; zeros once it is gone.
+    pub fn resident(&self) -> (u64, u64) {
+        let mut buffer = [0; 256];
+        let text = sys::proc_text(self.stub.pid(), "statm", &mut buffer);
+        let mut fields = text.split(' ').skip(1).map(|f| f.parse::<u64>().unwrap_or(0) * PAGE);
+        (fields.next().unwrap_or(0), fields.next().unwrap_or(0))
+    }
+
     /// Of each of `pages` pages from `start` on, 1 if the host holds it in memory.
     pub fn resident_pages(&self, start: u64, pages: usize) -> Vec<u8> {
         const PRESENT_OR_SWAPPED: u64 = 3 << 62;

@@ -76,10 +76,7 @@ impl StubThread {
         handoff::reset(&window);
         window.set_u32(W_READY, 0);
         window.set_u32(W_ALIVE, 1);
-        window.set_u32(W_SAVE_EXTENDED, 0);
-        window.write(W_PREFETCH, &[0; 512]);
-        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
-        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
+        self.hand_down(&window);
         ops.push(clone);
         platform.gate().expect(self.tid);
         let results = self.call(&ops);
@@ -115,10 +112,7 @@ impl StubThread {
         let mut thread = StubThread::new(self.stub.clone(), parked.window, parked.tid);
         thread.cpu = parked.cpu;
         let window = &thread.window;
-        window.set_u32(W_SAVE_EXTENDED, 0);
-        window.write(W_PREFETCH, &[0; 512]);
-        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
-        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
+        self.hand_down(window);
         // The modes of its floating point are its creator's. Reserved bits, which the guest could have put there, would fault.
         let (mxcsr, fcw) = (self.window.u32(W_CONTROL) & 0xffff, self.window.u32(W_CONTROL + 4) as u16);
         let base = window.guest_address();
@@ -135,6 +129,14 @@ impl StubThread {
         thread.order(Op::set_gs(base))?;
         thread.order(Op::set_fs(fs_base))?;
         Ok(thread)
+    }
+
+    /// What the window of a new thread has of its creator's: answers, but not what was learned of its calls.
+    fn hand_down(&self, window: &Window) {
+        window.set_u32(W_SAVE_EXTENDED, 0);
+        window.write(W_PREFETCH, &[0; 512]);
+        window.write(W_ANSWER_INDEX, &self.window.bytes(W_ANSWER_INDEX, 512));
+        window.write(W_ANSWERS, &self.window.bytes(W_ANSWERS, 256));
     }
 
     fn put_altstack(&self, at: usize) {

@@ -5,7 +5,6 @@ use super::signal::SigInfo;
 use super::{kernel, send};
 use crate::base::{Mutex, Rank, heap, sched, time};
 use crate::mm::{Mm, shared};
-use crate::platform::sys;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,10 +28,7 @@ struct Held {
 }
 
 fn held_by(mm: &Mm) -> Held {
-    let mut buffer = [0; 256];
-    let text = sys::proc_text(mm.stub().pid(), "statm", &mut buffer);
-    let mut fields = text.split(' ').skip(1).map(|f| f.parse::<u64>().unwrap_or(0) * 4096);
-    let (resident, shared) = (fields.next().unwrap_or(0), fields.next().unwrap_or(0));
+    let (resident, shared) = mm.resident();
     Held { private: resident.saturating_sub(shared), resident }
 }
 

@@ -170,10 +170,7 @@ impl View {
 
     /// Resident size of the stub on the host, of which the stub's own pages are few.
     fn resident(mm: &Mm) -> u64 {
-        let mut buffer = [0; 256];
-        let text = crate::platform::sys::proc_text(mm.stub().pid(), "statm", &mut buffer);
-        let pages: u64 = text.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-        pages * 4096
+        mm.resident().0
     }
 }
 

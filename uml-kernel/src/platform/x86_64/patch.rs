@@ -128,7 +128,8 @@ impl Patches {
         }
         let seen = self.seen.entry(rip).or_insert(Some(0));
         let Some(traps) = seen else { return false };
-        *traps += weight;
+        // A site of threads that always run beside each other stays hot and unpatched.
+        *traps = traps.saturating_add(weight);
         *traps >= HOT
     }
 
