@@ -93,6 +93,8 @@ fn all_there_is_of_processes_and_memory() {
         ("memory-private", &["bounded=true"]),
         ("memory-shared", &["bounded=true"]),
         ("memory-sparse", &["bounded=true"]),
+        ("memory-read", &["bounded=true"]),
+        ("memory-populate", &["bounded=true"]),
         ("memory-tmpfs", &["bounded=true"]),
         ("memory-unseen", &["bounded=true"]),
         ("memory-many", &["refused=true"]),

@@ -10,6 +10,8 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("memory-private", || memory(touch_private)),
     ("memory-shared", || memory(touch_shared)),
     ("memory-sparse", || memory(touch_sparse)),
+    ("memory-read", || memory(fill_by_read)),
+    ("memory-populate", || memory(fill_by_mapping)),
     ("memory-tmpfs", || memory(fill_tmpfs)),
     ("memory-unseen", || memory(map_by_the_stub)),
     ("memory-many", many_mappings),
@@ -118,6 +120,21 @@ fn touch_private(_: usize) -> bool {
 
 fn touch_shared(_: usize) -> bool {
     touch(crate::mem::map(STEP, RW, SHARED | libc::MAP_NORESERVE))
+}
+
+/// More than the driver gives, in one call.
+const MUCH: usize = 1 << 30;
+
+/// One read that fills it: its process ends some time after it was told to.
+fn fill_by_read(_: usize) -> bool {
+    let at = crate::mem::map(MUCH, RW, SHARED | libc::MAP_NORESERVE);
+    at as isize > 0 && sys!(SYS_read, run::open(c"/dev/zero", libc::O_RDONLY), at, MUCH).ok()
+}
+
+/// One mapping, filled as it is made.
+fn fill_by_mapping(n: usize) -> bool {
+    let kind = if n.is_multiple_of(2) { SHARED } else { PRIV };
+    crate::mem::map(MUCH, RW, kind | libc::MAP_NORESERVE | libc::MAP_POPULATE) as isize > 0
 }
 
 /// Files of no size to speak of, that grow through their mappings.

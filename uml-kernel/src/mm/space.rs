@@ -9,8 +9,8 @@ use crate::platform::x86_64::layout::{TASK_SIZE, THUNKS, THUNKS_SIZE};
 use crate::platform::{Op, Patches, Stub, StubThread, sys};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Lowest address that can be mapped (vm.mmap_min_addr).
 const MIN_ADDR: u64 = 0x10000;
@@ -21,6 +21,8 @@ pub struct Mm {
     id: u64,
     stub: Arc<Stub>,
     inner: Mutex<Inner>,
+    /// Goes last: while it lives, what the mappings hold may not have come back.
+    life: Arc<()>,
 }
 
 /// What changes in an address space.
@@ -100,6 +102,7 @@ impl Mm {
                     barriers: 0,
                 },
             ),
+            life: Arc::new(()),
         })
     }
 
@@ -126,12 +129,18 @@ impl Mm {
                     barriers: inner.barriers,
                 },
             ),
+            life: Arc::new(()),
         })
     }
 
     /// Unlike any other's.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Alive for as long as what the mappings hold may not have come back.
+    pub fn life(&self) -> Weak<()> {
+        Arc::downgrade(&self.life)
     }
 
     /// The most bytes that were resident at a time, as the host has counted; 0 once it is gone.
@@ -224,8 +233,8 @@ impl Mm {
         if inner.vmas.len() >= 65530 {
             return Err(Errno::ENOMEM);
         }
-        let kept = libc::MAP_NORESERVE | libc::MAP_POPULATE;
-        let host_flags = request.flags & kept | if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        let host_flags =
+            request.flags & libc::MAP_NORESERVE | if shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
         let mut memory = None;
         match &source {
             Some((MapSource::Host(fd), offset)) => {

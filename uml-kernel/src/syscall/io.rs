@@ -2,7 +2,7 @@
 
 use super::{Args, Entry, full, partial};
 use crate::base::wait::Events;
-use crate::base::{Errno, Result, fiber, sched, timer};
+use crate::base::{Errno, Result};
 use crate::fs::stream::StreamFile;
 use crate::fs::{File, OpenFlags, kind};
 use crate::mm::{PAGE, Unpacker, UserMemory};
@@ -260,22 +260,13 @@ fn reachable(iov: &[(u64, u64)]) -> Result<()> {
     if iov.iter().all(fits) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// Between the pieces of a long transfer: lets others run; false if the process is to end.
-fn goes_on(ctx: &Ctx) -> bool {
-    timer::expire();
-    if sched::need_resched() {
-        fiber::give_way();
-    }
-    ctx.task.process.exiting().is_none()
-}
-
 fn read_pieces(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u64>) -> Result<u64> {
     let mut done = 0;
     for (base, len) in iov {
         let len = (*len).min(MAX_RW - done);
         let mut got = 0;
         loop {
-            if got > 0 && got < len && !goes_on(ctx) {
+            if got > 0 && got < len && !ctx.goes_on() {
                 return Ok(done + got);
             }
             let mut buffer = vec![0; ((len - got) as usize).min(PIECE)];
@@ -362,7 +353,7 @@ pub(super) fn write_from(
         let len = (*len).min(MAX_RW - done);
         let mut put = 0;
         loop {
-            if put > 0 && put < len && !goes_on(ctx) {
+            if put > 0 && put < len && !ctx.goes_on() {
                 return Ok(done + put);
             }
             let mut buffer = vec![0; ((len - put) as usize).min(PIECE)];
@@ -504,7 +495,7 @@ fn copy(
     let mut done = 0;
     let mut buffer = vec![0; PIECE.min(count as usize)];
     while done < count {
-        if done > 0 && !goes_on(ctx) {
+        if done > 0 && !ctx.goes_on() {
             break;
         }
         let want = ((count - done) as usize).min(PIECE);

@@ -3,7 +3,6 @@
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::mm::{Backing, MapRequest, PAGE, page_up};
-use crate::platform::Op;
 use crate::platform::x86_64::layout::TASK_SIZE;
 use crate::task::{Ctx, kernel};
 
@@ -43,9 +42,14 @@ pub(super) const TABLE: &[Entry] = &[
         libc::SYS_madvise,
         "madvise",
         "MADV_MERGEABLE, guard regions, memory failure",
-        |ctx, [addr, len, advice, ..]| {
-            let mm = ctx.mm.clone();
-            mm.advise(&mut ctx.stub, addr, len, advice as i32).map(|()| 0)
+        |ctx, [addr, len, advice, ..]| match advice as i32 {
+            advice @ (libc::MADV_POPULATE_READ | libc::MADV_POPULATE_WRITE) => {
+                populate(ctx, addr, len, advice).map(|()| 0)
+            }
+            advice => {
+                let mm = ctx.mm.clone();
+                mm.advise(&mut ctx.stub, addr, len, advice).map(|()| 0)
+            }
         },
     ),
     full(libc::SYS_msync, "msync", msync),
@@ -94,7 +98,31 @@ fn mmap(ctx: &mut Ctx, [addr, len, prot, flags, fd, offset]: Args) -> Result<u64
     room(ctx, len, data)?;
     let request = MapRequest { addr, len, prot: prot & 7, flags, file, name: "" };
     let mm = ctx.mm.clone();
-    mm.map(&mut ctx.stub, request, &kernel().usage)
+    let at = mm.map(&mut ctx.stub, request, &kernel().usage)?;
+    if flags & libc::MAP_POPULATE != 0 && flags & libc::MAP_NONBLOCK == 0 && prot & 7 != 0 {
+        // The mapping stands even if there is nothing to fill it with.
+        let advice = if data { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+        let _ = populate(ctx, at, len, advice);
+    }
+    Ok(at)
+}
+
+/// Fills a range with pages, in pieces: what is held is looked at between them, and a process that is to end does.
+fn populate(ctx: &mut Ctx, addr: u64, len: u64, advice: i32) -> Result<()> {
+    const PIECE: u64 = 16 << 20;
+    addr.checked_add(len).ok_or(Errno::EINVAL)?;
+    let mm = ctx.mm.clone();
+    let mut done = 0;
+    loop {
+        mm.advise(&mut ctx.stub, addr + done, (len - done).min(PIECE), advice)?;
+        done += PIECE;
+        if done >= len {
+            return Ok(());
+        }
+        if !ctx.goes_on() {
+            return Err(Errno::EINTR);
+        }
+    }
 }
 
 /// ENOMEM if `more` bytes do not fit into RLIMIT_AS, or data into RLIMIT_DATA.
@@ -185,7 +213,7 @@ fn lock_range(ctx: &mut Ctx, addr: u64, len: u64) -> Result<u64> {
     // Populated now, as a locked page would be.
     let readable = ctx.mm.lock().vmas.overlapping(start, end).all(|v| v.prot & libc::PROT_READ != 0);
     if readable {
-        let _ = ctx.stub.call(&[Op::advise(start, end - start, libc::MADV_POPULATE_READ)]);
+        let _ = populate(ctx, start, end - start, libc::MADV_POPULATE_READ);
     }
     Ok(0)
 }

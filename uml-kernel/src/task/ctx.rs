@@ -239,6 +239,16 @@ impl Ctx {
         (trap, now)
     }
 
+    /// Between the pieces of a long call: lets others run, and looks at what the call has taken; false if the process is to end.
+    pub fn goes_on(&self) -> bool {
+        timer::expire();
+        super::oom::look(time::now());
+        if sched::need_resched() {
+            fiber::give_way();
+        }
+        self.task.process.exiting().is_none()
+    }
+
     fn syscall(&mut self) {
         let nr = self.regs.rax;
         let rip = self.regs.rip;

@@ -5,9 +5,9 @@ use super::signal::SigInfo;
 use super::{kernel, send};
 use crate::base::{Mutex, Rank, heap, sched, time};
 use crate::mm::{Mm, shared};
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Time between two looks: as long as a guest that touches memory at this many bytes in a nanosecond needs to take half of what is left.
 const RATE: u64 = 4;
@@ -78,6 +78,7 @@ pub fn look(now: u64) {
     {
         return;
     }
+    ENDS.lock().forget_gone(now);
     let found = weigh();
     let usage = &kernel().usage;
     let total = usage.held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed);
@@ -93,30 +94,68 @@ pub fn look(now: u64) {
     }
 }
 
-/// When one was ended last, or more processes were found ending than before; and how many those were.
-static LAST: Mutex<(u64, usize)> = Mutex::new(Rank::Leaf, (0, 0));
+/// An address space whose process is ending.
+#[derive(Debug)]
+struct Ending {
+    /// Dead once its mappings are.
+    life: Weak<()>,
+    /// What comes back besides its private pages: what the kernel has for it, and shared memory, if nobody else has that.
+    kernel: u64,
+    shared: u64,
+}
 
-/// Whether processes that are ending will give back the `excess`: nobody else is ended for as long as they may. Their pages go at once,
-/// as the OOM reaper takes them on Linux; the rest when they have run, which may take a while where there are thousands.
-fn wait_for_ends(found: &[Candidate], excess: u64, now: u64) -> bool {
-    let (mut ending, mut returns) = (0, 0);
-    for candidate in found.iter().filter(|c| c.task.process.exiting().is_some()) {
-        candidate.mm.stub().kill();
-        ending += 1;
-        returns += candidate.held.private + candidate.heap.max(0) as u64 + TASK;
+/// Those that were seen ending, by their address space's number, while there was too much; and when the last was ended or last one of them
+/// was gone.
+#[derive(Debug, Default)]
+struct Ends {
+    all: BTreeMap<u64, Ending>,
+    last: u64,
+}
+
+static ENDS: Mutex<Ends> = Mutex::new(Rank::Buffer, Ends { all: BTreeMap::new(), last: 0 });
+
+impl Ends {
+    /// Forgets those that are gone, before it is looked at what is held: what is taken back after that is in the sum still.
+    fn forget_gone(&mut self, now: u64) {
+        let before = self.all.len();
+        self.all.retain(|_, e| e.life.strong_count() > 0);
+        if self.all.len() < before {
+            // They do end, be it slowly.
+            self.last = now;
+        }
     }
-    let mut last = LAST.lock();
-    if ending < last.1 {
-        // They do end, be it slowly.
-        last.0 = now;
+
+    fn add(&mut self, candidate: &Candidate) {
+        self.all.entry(candidate.mm.id()).or_insert_with(|| Ending {
+            life: candidate.mm.life(),
+            kernel: candidate.heap.max(0) as u64 + TASK,
+            shared: candidate.held.resident - candidate.held.private,
+        });
     }
-    last.1 = ending;
-    returns > excess && now < last.0 + GRACE
+
+    /// Whether processes that are ending will give back the `excess`: nobody else is ended for as long as they may. Their pages go at
+    /// once, as the OOM reaper takes them on Linux; the rest when they have run, which may take a while where there are thousands.
+    fn suffice(&mut self, found: &[Candidate], excess: u64, now: u64) -> bool {
+        let mut private = 0;
+        for candidate in found.iter().filter(|c| c.task.process.exiting().is_some()) {
+            self.add(candidate);
+            candidate.mm.stub().kill();
+            private += candidate.held.private;
+        }
+        let shared = self.all.values().map(|e| e.shared).sum::<u64>().min(shared_memory());
+        let returns = private + shared + self.all.values().map(|e| e.kernel).sum::<u64>();
+        returns > excess && now < self.last + GRACE
+    }
+}
+
+/// Bytes of memory that processes can share.
+fn shared_memory() -> u64 {
+    shared::held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed)
 }
 
 /// Ends the process that holds most.
 fn end_one(found: &[Candidate], excess: u64, now: u64) {
-    if wait_for_ends(found, excess, now) {
+    if ENDS.lock().suffice(found, excess, now) {
         return;
     }
     let limit = kernel().usage.limit();
@@ -143,7 +182,11 @@ fn end_one(found: &[Candidate], excess: u64, now: u64) {
         (worst.held.resident - worst.held.private) >> 10,
         worst.heap.max(0) >> 10
     );
-    LAST.lock().0 = now;
+    {
+        let mut ends = ENDS.lock();
+        ends.add(worst);
+        ends.last = now;
+    }
     send::to_process(process, SigInfo::kernel(libc::SIGKILL));
     // What it has of the kernel's comes back when it has run; those who take more are to wait for that.
     let threads = kernel().table.threads(process.pid);

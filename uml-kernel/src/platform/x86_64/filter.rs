@@ -105,7 +105,6 @@ fn rules(s: &Sites, gate_clone: bool) -> Vec<Rule> {
         | libc::MAP_FIXED
         | libc::MAP_ANONYMOUS
         | libc::MAP_NORESERVE
-        | libc::MAP_POPULATE
         | libc::MAP_FIXED_NOREPLACE) as u32;
     let clone_thread = (libc::CLONE_VM
         | libc::CLONE_FS
