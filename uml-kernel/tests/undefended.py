@@ -57,6 +57,8 @@ DEFENCES = [
     ("memory: shared", [("task/oom.rs", "shared::held()", "shared::held() * 0")], [(MEMORY, "memory-shared")]),
     ("memory: files",
      [("task/oom.rs", "crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed)", "0")], [(MEMORY, "memory-sparse")]),
+    ("memory: long calls", [("task/ctx.rs", "timer::expire();\n        super::oom::look(time::now());", "timer::expire();")],
+     [(MEMORY, "memory-read"), (MEMORY, "memory-populate")]),
     ("memory: heap", [("task/oom.rs", "heap::held()", "heap::held() * 0")],
      [(OBJECTS, "pipes"), (OBJECTS, "unix-sockets"), (OBJECTS, "kept-files")]),
     ("sockets in queues", [("net/unix/inflight.rs", "leaving.files.extend(files);", "drop(leaving);\n            drop(files);\n            return;")],
