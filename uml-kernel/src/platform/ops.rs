@@ -31,6 +31,12 @@ impl Op {
         Op::new(libc::SYS_mmap, &[addr, len, prot as u64, flags as u64, FD_PASSED as u64, offset])
     }
 
+    /// The same of another of the descriptors received, counted from 0.
+    pub fn of_file(mut self, number: usize) -> Op {
+        self.args[4] = (FD_PASSED as usize + number) as u64;
+        self
+    }
+
     /// `munmap`.
     pub fn unmap(addr: u64, len: u64) -> Op {
         Op::new(libc::SYS_munmap, &[addr, len])
@@ -69,6 +75,11 @@ impl Op {
     /// Compare-and-exchange of a word of the guest's, atomic towards the guest's own instructions.
     pub fn exchange(at: u64, old: u32, new: u32) -> Op {
         Op { nr: OP_EXCHANGE, args: [at, old.into(), new.into(), 0, 0, 0] }
+    }
+
+    /// Copies bytes from one address of the stub's to another.
+    pub fn copy(to: u64, from: u64, len: u64) -> Op {
+        Op { nr: OP_COPY, args: [to, from, len, 0, 0, 0] }
     }
 
     /// Loads MXCSR and the x87 control word from an address.

@@ -11,7 +11,7 @@ use super::{Dead, sys};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -232,6 +232,13 @@ impl Platform {
         let thread = pristine.as_mut().ok_or_else(|| Error::from_raw_os_error(libc::ESRCH))?;
         thread.move_to(cpu);
         self.fork(thread)
+    }
+
+    /// Maps a file in the stub that all fresh ones are clones of.
+    pub fn map_in_fresh(&self, file: BorrowedFd<'_>, op: Op) -> Result<()> {
+        let mut pristine = self.pristine.lock();
+        let thread = pristine.as_mut().ok_or_else(|| Error::from_raw_os_error(libc::ESRCH))?;
+        thread.map_file(file, op)
     }
 
     /// Clones the stub of a stopped thread. The new one stands where the old one does.

@@ -165,7 +165,7 @@ impl StubThread {
         self.window.write(at, bytes);
         self.data = (self.data + bytes.len()).next_multiple_of(8);
         let from = self.window.guest_address() + at as u64;
-        self.orders.push(Op { nr: OP_COPY, args: [to, from, bytes.len() as u64, 0, 0, 0] });
+        self.orders.push(Op::copy(to, from, bytes.len() as u64));
         true
     }
 
@@ -446,6 +446,19 @@ impl StubThread {
         if let Err(e) = result {
             let _ = self.call(&[Op::close(FD_PASSED)]);
             return Err(e);
+        }
+        Ok(())
+    }
+
+    /// Orders maps of up to two files ([`Op::of_file`]) in a stub whose descriptors nobody else uses.
+    pub fn order_maps(&mut self, files: &[BorrowedFd<'_>], maps: &[Op]) -> Result<()> {
+        self.stub.send(files)?;
+        self.order(self.receive(files.len()))?;
+        for op in maps {
+            self.order(*op)?;
+        }
+        for number in 0..files.len() {
+            self.order(Op::close(FD_PASSED + number as i32))?;
         }
         Ok(())
     }

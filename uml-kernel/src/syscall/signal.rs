@@ -127,7 +127,7 @@ pub(super) fn read_set(ctx: &Ctx, at: u64, size: u64) -> Result<SigSet> {
     if size != 8 {
         return Err(Errno::EINVAL);
     }
-    ctx.memory().u64(at)
+    ctx.u64(at)
 }
 
 /// Blocks another set until the call is over and its signals are delivered.
@@ -193,7 +193,7 @@ fn sigprocmask(ctx: &mut Ctx, [how, new, old, size, ..]: Args) -> Result<u64> {
     }
     let before = ctx.task.blocked();
     if new != 0 {
-        let set = ctx.memory().u64(new)?;
+        let set = ctx.u64(new)?;
         let after = match how as i32 {
             libc::SIG_BLOCK => before | set,
             libc::SIG_UNBLOCK => before & !set,

@@ -115,6 +115,13 @@ impl Ctx {
         self.memory().read(address, into)
     }
 
+    /// Reads a word of guest memory.
+    pub fn u64(&self, address: u64) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     /// Reads a path.
     pub fn path(&self, address: u64) -> Result<Vec<u8>> {
         let here = self.stub.prefetched(address);

@@ -148,9 +148,6 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
     if has(libc::CLONE_PARENT_SETTID) {
         let _ = ctx.memory().put_u32(args.parent_tid, tid as u32);
     }
-    if has(libc::CLONE_CHILD_SETTID) {
-        let _ = mm.memory().put_u32(args.child_tid, tid as u32);
-    }
     let vfork = has(libc::CLONE_VFORK).then(|| Arc::new(VforkDone::default()));
     {
         let mut table = kernel().table.lock();
@@ -163,7 +160,7 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
             table.add_process(&task, parent, pgid, sid);
         }
     }
-    let child = Ctx {
+    let mut child = Ctx {
         task: task.clone(),
         stub,
         regs,
@@ -181,6 +178,14 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         disturbed: false,
         vfork: vfork.clone(),
     };
+    if has(libc::CLONE_CHILD_SETTID) {
+        let number = (tid as u32).to_le_bytes();
+        // In memory of its own there is nobody to see it before the child does.
+        let _ = match has(libc::CLONE_VM) {
+            true => child.memory().write(args.child_tid, &number),
+            false => child.put(args.child_tid, &number),
+        };
+    }
     child.publish_answers();
     if let Some(fd) = pidfd {
         let _ = ctx.memory().put_u32(args.pidfd, fd as u32);

@@ -1,6 +1,7 @@
 //! Tasks: processes, threads, signals, scheduling of them, waiting for them.
 
 pub mod access;
+mod build;
 pub mod cpu_clock;
 pub mod ctx;
 pub mod deliver;
@@ -64,7 +65,7 @@ pub struct Kernel {
     /// Told then.
     pub ended_cond: Condvar,
     /// The vDSO's object.
-    pub vdso: Option<Arc<std::os::fd::OwnedFd>>,
+    pub vdso: bool,
 }
 
 static KERNEL: OnceLock<Kernel> = OnceLock::new();
@@ -72,7 +73,7 @@ static KERNEL: OnceLock<Kernel> = OnceLock::new();
 impl Kernel {
     /// Makes the kernel; once.
     pub fn start(platform: Arc<Platform>, options: Options) -> &'static Kernel {
-        let vdso = vdso::file(&platform, crate::platform::x86_64::layout::HOST_VDSO).ok();
+        let vdso = vdso::park(&platform, crate::platform::x86_64::layout::HOST_VDSO).is_ok();
         KERNEL.get_or_init(|| Kernel {
             platform,
             vdso,

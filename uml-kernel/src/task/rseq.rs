@@ -56,7 +56,7 @@ fn put_ids(ctx: &mut Ctx, at: u64, cpu: u32, shown: u32) -> Result<()> {
 
 /// Begins a registration.
 pub fn register(ctx: &mut Ctx, rseq: Rseq) -> Result<()> {
-    ctx.memory().put_u64(rseq.at + SECTION, 0)?;
+    ctx.put(rseq.at + SECTION, &[0; 8])?;
     let cpu = sched::this_cpu();
     put_ids(ctx, rseq.at, cpu as u32, cpu as u32)?;
     ctx.rseq = Some(Rseq { cpu: Some(cpu), ..rseq });

@@ -3,13 +3,15 @@
 
 use crate::base::{Result, time};
 use crate::mm::Packer;
-use crate::platform::{Platform, sys};
+use crate::platform::x86_64::layout::THUNKS;
+use crate::platform::{Op, Platform, sys};
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
 /// Bytes of the image: one page.
 pub const SIZE: u64 = 4096;
+/// Where fresh stubs have it until a program is built there: nothing else is that early.
+pub const PARKED: u64 = THUNKS;
 
 /// What the object exports, and which function of the host's it is made of.
 const EXPORTS: [&str; 5] =
@@ -211,12 +213,14 @@ fn image(host: impl Fn(&str) -> Option<u64>) -> Vec<u8> {
     p.pad(SIZE as usize).0
 }
 
-/// The object in a file that programs map.
-pub fn file(platform: &Platform, host_vdso: u64) -> Result<Arc<OwnedFd>> {
+/// Puts the object into the stub that all fresh ones are clones of.
+pub fn park(platform: &Platform, host_vdso: u64) -> Result<()> {
     let symbols = host_symbols();
     let base = platform.vdso().map(|offset| host_vdso + offset);
     let bytes = image(|name| base.and_then(|b| symbols.get(name).map(|s| b + s)));
     let fd = sys::memfd(c"vdso", 0)?;
     rustix::io::pwrite(&fd, &bytes, 0)?;
-    Ok(Arc::new(fd))
+    let prot = libc::PROT_READ | libc::PROT_EXEC;
+    platform.map_in_fresh(fd.as_fd(), Op::map_passed(PARKED, SIZE, prot, libc::MAP_PRIVATE, 0))?;
+    Ok(())
 }

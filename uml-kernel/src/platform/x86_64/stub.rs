@@ -162,6 +162,8 @@ global_asm!(
     "mov rsi, [r15 + {w_regs} + rax*8]",
     // Read ahead, not beyond the page: what cannot be read is left for the kernel to find out.
     "80:",
+    "test rsi, rsi",
+    "jz 30f",
     "mov [r15 + {w_prefetch_from}], rsi",
     "mov ecx, esi",
     "and ecx, 4095",
