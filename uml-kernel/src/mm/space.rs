@@ -145,11 +145,7 @@ impl Mm {
 
     /// The most bytes that were resident at a time, as the host has counted; 0 once it is gone.
     pub fn peak_resident(&self) -> u64 {
-        let mut buffer = [0; 4096];
-        let text = sys::proc_text(self.stub.pid(), "status", &mut buffer);
-        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
-        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
-        kib << 10
+        sys::peak_resident(self.stub.pid()) << 10
     }
 
     /// Bytes that the host holds in memory now, and those of them that are of files or shared; zeros once it is gone.

@@ -2,6 +2,7 @@
 
 use super::gate::Gate;
 use super::ops::Op;
+use super::remains::{Peak, Pool, Windows};
 use super::thread::StubThread;
 use super::window::Window;
 use super::x86_64::layout::*;
@@ -20,7 +21,8 @@ use std::sync::{Arc, Weak};
 pub struct Stub {
     pid: i32,
     socket: OwnedFd,
-    windows: OwnedFd,
+    windows: Arc<Windows>,
+    peak: Arc<Peak>,
     slots: Mutex<Slots>,
     dead: AtomicBool,
     /// Threads that no task has, for the next ones.
@@ -56,6 +58,26 @@ struct Slot {
     mapped: bool,
 }
 
+impl Slots {
+    fn first_of(windows: &Windows) -> Slots {
+        Slots(vec![Slot { window: windows.first().clone(), used: true, mapped: true }])
+    }
+}
+
+/// What is kept of a stub until it is collected.
+#[derive(Debug)]
+struct Known {
+    stub: Weak<Stub>,
+    windows: Arc<Windows>,
+    peak: Arc<Peak>,
+}
+
+impl Known {
+    fn of(stub: &Arc<Stub>) -> Known {
+        Known { stub: Arc::downgrade(stub), windows: stub.windows.clone(), peak: stub.peak.clone() }
+    }
+}
+
 impl Stub {
     /// The host's process id.
     pub fn pid(&self) -> i32 {
@@ -70,6 +92,7 @@ impl Stub {
     /// Ends the process. The reaper collects it.
     pub fn kill(&self) {
         if !self.dead.swap(true, Ordering::AcqRel) {
+            self.peak.set_ending();
             let _ = sys::kill(self.pid, libc::SIGKILL);
         }
         self.wake_all();
@@ -86,8 +109,13 @@ impl Stub {
     }
 
     /// The windows' file.
-    pub(super) fn windows(&self) -> &OwnedFd {
-        &self.windows
+    pub(super) fn windows(&self) -> BorrowedFd<'_> {
+        self.windows.file()
+    }
+
+    /// The most memory it has held.
+    pub fn peak(&self) -> &Arc<Peak> {
+        &self.peak
     }
 
     /// A window that no thread has; whether the stub has it mapped already.
@@ -103,7 +131,7 @@ impl Stub {
         if number >= WINDOW_SLOTS as usize {
             return Err(Error::from_raw_os_error(libc::EAGAIN));
         }
-        let window = Arc::new(Window::map(self.windows.as_fd(), number)?);
+        let window = self.windows.map(number)?;
         slots.0.push(Slot { window: window.clone(), used: true, mapped: true });
         Ok((window, false))
     }
@@ -162,7 +190,8 @@ pub struct Platform {
     sites: stub::Sites,
     xstate: XStateLayout,
     gate: Gate,
-    registry: Mutex<HashMap<i32, Weak<Stub>>>,
+    registry: Mutex<HashMap<i32, Known>>,
+    pool: Pool,
     /// A stub without guest memory, from which new ones are cloned. The lock also orders all clones of processes: one at
     /// a time, so that a new child can only be the one that was ordered.
     pristine: Mutex<Option<StubThread>>,
@@ -178,31 +207,32 @@ impl Platform {
         let mut program = sys::memfd(c"uml-stub", 0).map(std::fs::File::from)?;
         program.write_all(&super::elf::image())?;
         let (mine, theirs) = sys::socket_pair()?;
-        let windows = sys::memfd(c"uml-window", WINDOWS_SPAN)?;
-        let pid = sys::spawn_stub(program.as_fd(), theirs.as_fd(), windows.as_fd())?;
+        let windows = Arc::new(Windows::new()?);
+        let pid = sys::spawn_stub(program.as_fd(), theirs.as_fd(), windows.file())?;
         let stub = Arc::new(Stub {
             pid,
             socket: mine,
+            slots: Mutex::new(Slots::first_of(&windows)),
             windows,
-            slots: Mutex::default(),
+            peak: Peak::new(pid),
             dead: AtomicBool::new(false),
             parked: Mutex::default(),
             thunks: Mutex::default(),
             passing: Mutex::new(()),
         });
-        let (window, _) = stub.new_window()?;
-        let mut thread = StubThread::new(stub.clone(), window, pid);
+        let mut thread = StubThread::new(stub.clone(), stub.windows.first().clone(), pid);
         let (listener, vdso) = prepare(&mut thread, &sites)?;
         let platform = Arc::new(Platform {
             sites,
             xstate: XStateLayout::of_cpu(),
             gate: Gate::start(listener)?,
             registry: Mutex::default(),
+            pool: Pool::default(),
             pristine: Mutex::new(Some(thread)),
             forking: Mutex::new(()),
             vdso,
         });
-        platform.registry.lock().insert(pid, Arc::downgrade(&stub));
+        platform.registry.lock().insert(pid, Known::of(&stub));
         Ok(platform)
     }
 
@@ -245,18 +275,20 @@ impl Platform {
     pub fn fork(&self, parent: &mut StubThread) -> Result<StubThread> {
         let _one_at_a_time = self.forking.lock();
         let (mine, theirs) = sys::socket_pair()?;
-        let windows = sys::memfd(c"uml-window", WINDOWS_SPAN)?;
+        let windows = self.pool.take()?;
         let slot = parent.window().slot();
-        let mut slots = Slots::default();
-        for number in 0..=slot {
-            let window = Arc::new(Window::map(windows.as_fd(), number)?);
-            slots.0.push(Slot { window, used: number == slot, mapped: number == slot });
+        let mut slots = Slots::first_of(&windows);
+        for number in 1..=slot {
+            slots.0.push(Slot { window: windows.map(number)?, used: false, mapped: false });
+        }
+        for (number, s) in slots.0.iter_mut().enumerate() {
+            (s.used, s.mapped) = (number == slot, number == slot);
         }
         let window = slots.0[slot].window.clone();
         parent.copy_window(&window);
         let parent_stub = parent.stub().clone();
         let _passing = parent_stub.passing();
-        parent.stub().send(&[windows.as_fd(), theirs.as_fd()])?;
+        parent.stub().send(&[windows.file(), theirs.as_fd()])?;
         let clone = Op::new(libc::SYS_clone, &[(libc::CLONE_PARENT | libc::SIGCHLD) as u64]);
         let receive = parent.receive(2);
         self.gate.expect(parent.tid());
@@ -269,37 +301,40 @@ impl Platform {
         // The number comes through memory that the guest can write. It is believed if it names a child of ours that is
         // not known yet; there is no other such child, because clones are ordered one at a time.
         let mut registry = self.registry.lock();
-        if registry.get(&pid).is_some_and(|s| s.strong_count() > 0) || !sys::is_child(pid) {
+        if registry.get(&pid).is_some_and(|k| k.stub.strong_count() > 0) || !sys::is_child(pid) {
             return Err(Error::new(ErrorKind::InvalidData, "the stub names a child that is not its own"));
         }
         let stub = Arc::new(Stub {
             pid,
             socket: mine,
             windows,
+            peak: Peak::new(pid),
             slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
             parked: Mutex::default(),
             thunks: Mutex::new(parent_stub.thunks.lock().clone()),
             passing: Mutex::new(()),
         });
-        registry.insert(pid, Arc::downgrade(&stub));
+        registry.insert(pid, Known::of(&stub));
         Ok(parent.twin(stub, window, pid))
     }
 
     /// Collects stubs that have ended, until there is none left. For the thread that started the first one.
     pub fn reap(&self) {
-        while let Ok(Some(pid)) = sys::wait_any_child(true) {
-            let stub = self.registry.lock().remove(&pid).and_then(|s| s.upgrade());
-            if let Some(stub) = stub {
+        while let Ok((pid, peak)) = sys::wait_any_child() {
+            let Some(known) = self.registry.lock().remove(&pid) else { continue };
+            known.peak.set(peak);
+            if let Some(stub) = known.stub.upgrade() {
                 stub.dead.store(true, Ordering::Release);
                 stub.wake_all();
             }
+            self.pool.give(known.windows);
         }
     }
 
     /// Ends every stub.
     pub fn shut_down(&self) {
-        let stubs: Vec<_> = self.registry.lock().values().filter_map(Weak::upgrade).collect();
+        let stubs: Vec<_> = self.registry.lock().values().filter_map(|k| k.stub.upgrade()).collect();
         for stub in stubs {
             stub.kill();
         }

@@ -59,9 +59,8 @@ impl StubThread {
         let stub = self.stub.clone();
         let _passing = (!mapped).then(|| stub.passing());
         if !mapped {
-            use std::os::fd::AsFd;
             self.flush()?;
-            self.stub.send(&[self.stub.windows().as_fd()])?;
+            self.stub.send(&[self.stub.windows()])?;
             ops.push(self.receive(1));
             let at = window.guest_address();
             ops.push(Op::map_passed(

@@ -93,12 +93,21 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 }
 
 /// Waits for the end of any child, or looks without waiting; its pid.
-pub fn wait_any_child(block: bool) -> Result<Option<i32>> {
+pub fn wait_any_child() -> Result<(i32, u64)> {
     let mut status = 0;
-    let flags = libc::__WALL | if block { 0 } else { libc::WNOHANG };
-    // SAFETY: the status is valid for the call.
-    let pid = check(unsafe { libc::waitpid(-1, &mut status, flags) }.into())?;
-    Ok((pid > 0).then_some(pid as i32))
+    // SAFETY: all-zero is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both are valid for the call.
+    let pid = check(unsafe { libc::wait4(-1, &mut status, libc::__WALL, &mut usage) }.into())?;
+    Ok((pid as i32, usage.ru_maxrss as u64))
+}
+
+/// The most KiB that a process has held in memory; 0 once it is gone.
+pub fn peak_resident(pid: i32) -> u64 {
+    let mut buffer = [0; 4096];
+    let text = proc_text(pid, "status", &mut buffer);
+    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 /// Whether `pid` is a child of this process, alive or not yet reaped.

@@ -149,7 +149,8 @@ fn execve(ctx: &mut Ctx, dirfd: i32, path: u64, argv: u64, envp: u64, flags: i32
     Ok(0)
 }
 
-fn rusage(user: u64, system: u64, rss: u64) -> Vec<u8> {
+/// `struct rusage`.
+pub(super) fn rusage(user: u64, system: u64, rss: u64) -> Vec<u8> {
     let time = |p: Packer, ns: u64| p.u64(ns / 1_000_000_000).u64(ns % 1_000_000_000 / 1000);
     time(time(Packer::new(), user), system).u64(rss).pad(144).0
 }
@@ -158,7 +159,9 @@ fn put_rusage(ctx: &mut Ctx, at: u64, waited: &Waited) -> Result<()> {
     if at == 0 {
         return Ok(());
     }
-    let (user, system, rss) = waited.usage;
+    let (user, system) = waited.usage;
+    let times = &waited.process.times;
+    let rss = times.max_rss.kib().max(times.child_max_rss.kib());
     ctx.put(at, &rusage(user, system, rss))
 }
 
@@ -209,7 +212,7 @@ fn waitid(ctx: &mut Ctx, [kind, id, info, options, usage, _]: Args) -> Result<u6
     };
     let waited = exit::wait(ctx, &which, options)?;
     if info != 0 {
-        let bytes = waited.map_or([0; 128], |w| {
+        let bytes = waited.as_ref().map_or([0; 128], |w| {
             let mut i = w.info;
             i.signo = libc::SIGCHLD;
             i.to_bytes()

@@ -390,22 +390,21 @@ fn getrusage(ctx: &mut Ctx, [who, at, ..]: Args) -> Result<u64> {
     let (user, system, rss) = match who as i32 {
         libc::RUSAGE_SELF => {
             let (user, system) = cpu_clock::times(&ctx.task.process);
-            let rss = t.max_rss.load(Ordering::Relaxed).max(ctx.mm.peak_resident() >> 10);
+            let rss = t.max_rss.kib().max(ctx.mm.peak_resident() >> 10);
             (user, system, rss)
         }
         libc::RUSAGE_CHILDREN => (
             t.child_user.load(Ordering::Relaxed),
             t.child_system.load(Ordering::Relaxed),
-            t.child_max_rss.load(Ordering::Relaxed),
+            t.child_max_rss.kib(),
         ),
         libc::RUSAGE_THREAD => {
             let own = &ctx.task.times;
-            let rss = t.max_rss.load(Ordering::Relaxed).max(ctx.mm.peak_resident() >> 10);
+            let rss = t.max_rss.kib().max(ctx.mm.peak_resident() >> 10);
             (own.user.load(Ordering::Relaxed), own.system.load(Ordering::Relaxed), rss)
         }
         _ => return Err(Errno::EINVAL),
     };
-    let tv = |p: Packer, ns: u64| p.u64(ns / 1_000_000_000).u64(ns % 1_000_000_000 / 1000);
-    ctx.put(at, &tv(tv(Packer::new(), user), system).u64(rss).pad(144).0)?;
+    ctx.put(at, &super::process::rusage(user, system, rss))?;
     Ok(0)
 }

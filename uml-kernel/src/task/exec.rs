@@ -179,7 +179,7 @@ pub fn exec(ctx: &mut Ctx, mut request: Request) -> Result<()> {
     if clear != 0 && Arc::strong_count(&ctx.mm) > 2 && ctx.memory().put_u32(clear, 0).is_ok() {
         super::futex::wake_address(&ctx.mm, clear, 1);
     }
-    task.process.times.max_rss.fetch_max(ctx.mm.peak_resident() >> 10, Ordering::Relaxed);
+    task.process.times.max_rss.add(ctx.mm.stub().peak());
     let old = std::mem::replace(&mut ctx.stub, stub);
     old.retire();
     drop(std::mem::replace(&mut ctx.mm, mm.clone()));

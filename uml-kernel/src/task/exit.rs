@@ -39,7 +39,7 @@ impl Ctx {
         };
         *task.kicker.lock() = None;
         if Arc::strong_count(&self.mm) <= 2 {
-            task.process.times.max_rss.fetch_max(self.mm.peak_resident() >> 10, Ordering::Relaxed);
+            task.process.times.max_rss.add(self.mm.stub().peak());
         }
         let table = Arc::as_ptr(&self.files) as usize;
         crate::fs::locks::release_process(crate::fs::locks::Owner::Process(table, task.process.pid));
@@ -225,7 +225,7 @@ pub enum Which {
 }
 
 /// What a wait found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Waited {
     /// The child.
     pub pid: Pid,
@@ -234,7 +234,9 @@ pub struct Waited {
     /// siginfo of it.
     pub info: SigInfo,
     /// Its times with its waited-for children: user, system in ns, and peak memory in KiB.
-    pub usage: (u64, u64, u64),
+    pub usage: (u64, u64),
+    /// Who it was.
+    pub process: Arc<Process>,
 }
 
 /// Waits for a child to end, stop or go on. `None` if nothing has happened and `WNOHANG` is set.
@@ -277,14 +279,16 @@ fn look(ctx: &Ctx, which: &Which, options: i32) -> Result<Option<Waited>> {
             }
             let info = child_info(&entry.process, entry.uid, status);
             let usage = total(&entry.process);
+            let process = entry.process.clone();
             if !keep {
                 let t = &own.times;
                 t.child_user.fetch_add(usage.0, Ordering::Relaxed);
                 t.child_system.fetch_add(usage.1, Ordering::Relaxed);
-                t.child_max_rss.fetch_max(usage.2, Ordering::Relaxed);
+                t.child_max_rss.absorb(&entry.process.times.max_rss);
+                t.child_max_rss.absorb(&entry.process.times.child_max_rss);
                 table.reap(pid);
             }
-            return Ok(Some(Waited { pid, status, info, usage }));
+            return Ok(Some(Waited { pid, status, info, usage, process }));
         }
         let Some(news) = entry.news else { continue };
         let continued = news == 0xffff;
@@ -300,17 +304,16 @@ fn look(ctx: &Ctx, which: &Which, options: i32) -> Result<Option<Waited>> {
             (libc::CLD_STOPPED, news >> 8 & 0xff)
         };
         let info = SigInfo::child(code, pid, entry.uid, value, (0, 0));
-        let usage = total(&entry.process);
-        return Ok(Some(Waited { pid, status: news, info, usage }));
+        let (usage, process) = (total(&entry.process), entry.process.clone());
+        return Ok(Some(Waited { pid, status: news, info, usage, process }));
     }
     if any { Ok(None) } else { Err(Errno::ECHILD) }
 }
 
-fn total(process: &Process) -> (u64, u64, u64) {
+fn total(process: &Process) -> (u64, u64) {
     let t = &process.times;
     let get = |a: &std::sync::atomic::AtomicU64| a.load(Ordering::Relaxed);
-    let rss = get(&t.max_rss).max(get(&t.child_max_rss));
-    (get(&t.user) + get(&t.child_user), get(&t.system) + get(&t.child_system), rss)
+    (get(&t.user) + get(&t.child_user), get(&t.system) + get(&t.child_system))
 }
 
 /// Ends all other threads of the caller's process, for exec; waits until they are gone.

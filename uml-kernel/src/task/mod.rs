@@ -11,6 +11,7 @@ pub mod exit;
 pub mod fork;
 pub mod futex;
 pub mod futex_pi;
+mod max_rss;
 pub mod oom;
 pub mod pidfd;
 pub mod policy;

@@ -1,5 +1,6 @@
 //! Processes and tasks: what the kernel knows of each.
 
+use super::max_rss::MaxRss;
 use super::signal::{Action, Actions, Queue, SigInfo, SigSet};
 use crate::base::fiber::Fiber;
 use crate::base::wait::WaitQueue;
@@ -70,9 +71,9 @@ pub struct Times {
     /// And in the kernel.
     pub child_system: AtomicU64,
     /// Peak resident size in KiB.
-    pub max_rss: AtomicU64,
+    pub max_rss: MaxRss,
     /// That of children.
-    pub child_max_rss: AtomicU64,
+    pub child_max_rss: MaxRss,
 }
 
 /// No group exit is under way.
