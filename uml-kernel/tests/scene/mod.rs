@@ -1,5 +1,6 @@
 //! A small root for hostile programs, with things of the host around it that they must not reach.
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -53,6 +54,14 @@ fn stubs(kernel: u32) -> Vec<String> {
             stat_field(p, 1) == Some(kernel.to_string()) && stat_field(p, 0).is_some_and(|s| s != "Z")
         })
         .collect()
+}
+
+/// A process, whoever gets its number after it: the number, and when it began.
+type Identity = (String, String);
+
+fn identified(pids: Vec<String>) -> Vec<Identity> {
+    let began = |pid: &String| stat_field(pid, 19);
+    pids.into_iter().filter_map(|p| began(&p).map(|b| (p, b))).collect()
 }
 
 /// Bytes that the kernel and its stubs hold: each shared page is counted where its process has it, once.
@@ -188,7 +197,7 @@ impl Scene {
             lines
         });
         let (end, mut peak, mut wrong) = (Instant::now() + PATIENCE, 0, Vec::new());
-        let mut family = stubs(pid);
+        let mut family: HashSet<Identity> = HashSet::new();
         let status = loop {
             if let Some(status) = kernel.try_wait().expect("its status") {
                 break status;
@@ -200,8 +209,7 @@ impl Scene {
                 let _ = kernel.kill();
             }
             peak = peak.max(held(pid));
-            let now = stubs(pid);
-            family.extend(now.into_iter().filter(|p| !family.contains(p)).collect::<Vec<_>>());
+            family.extend(identified(stubs(pid)));
             std::thread::sleep(Duration::from_millis(20));
         };
         if !status.success() {
@@ -218,10 +226,10 @@ impl Scene {
         Outcome { lines, wrong, peak }
     }
 
-    fn look_around(&mut self, wrong: &mut Vec<String>, family: &[String]) {
-        let alive = |p: &String| {
-            let link = std::fs::read_link(format!("/proc/{p}/exe")).unwrap_or_default();
-            link.to_string_lossy().contains("uml-stub")
+    fn look_around(&mut self, wrong: &mut Vec<String>, family: &HashSet<Identity>) {
+        let alive = |(pid, began): &Identity| {
+            let link = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            link.to_string_lossy().contains("uml-stub") && stat_field(pid, 19).as_ref() == Some(began)
         };
         let end = Instant::now() + Duration::from_secs(5);
         while family.iter().any(alive) && Instant::now() < end {
