@@ -14,3 +14,13 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 pub(crate) fn halves(bytes: &[u8], lo: usize, hi: usize) -> u64 {
     u64::from(u32_at(bytes, lo)) | u64::from(u32_at(bytes, hi)) << 32
 }
+
+/// Puts two bytes at `at`.
+pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Puts four bytes at `at`.
+pub(crate) fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}

@@ -2,9 +2,10 @@
 
 use crate::bytes::{u16_at, u32_at};
 use crate::checksum::crc32c;
+use crate::core::Core;
+use crate::dir_block::{HEAD, Shape, TAIL, TAIL_TYPE, record};
 use crate::error::{Error, Result};
 use crate::features::Incompat;
-use crate::fs::Ext;
 use crate::inode::{Flags, Inode, InodeNumber};
 
 /// What an entry says its inode is.
@@ -29,6 +30,20 @@ pub enum FileType {
 }
 
 impl FileType {
+    /// The type of an inode with this mode.
+    pub(crate) fn byte_of(mode: u16) -> u8 {
+        match mode & 0xf000 {
+            0x8000 => 1,
+            0x4000 => 2,
+            0x2000 => 3,
+            0x6000 => 4,
+            0x1000 => 5,
+            0xc000 => 6,
+            0xa000 => 7,
+            _ => 0,
+        }
+    }
+
     fn of(byte: u8) -> FileType {
         use FileType::*;
         [Unknown, Regular, Directory, Character, Block, Fifo, Socket, Link]
@@ -49,17 +64,12 @@ pub struct Entry {
     pub kind: FileType,
 }
 
-/// Fixed part of an entry.
-const HEAD: usize = 8;
-/// Length, and type, of the entry that holds a block's checksum.
-const TAIL: usize = 12;
-const TAIL_TYPE: u8 = 0xde;
 /// A directory is refused beyond this many bytes: it could only be damaged.
 const MOST: u64 = 1 << 40;
 
-impl Ext {
+impl Core {
     /// All entries of a directory, `.` and `..` among them, in the order in which they lie there.
-    pub fn entries(&self, inode: &Inode) -> Result<Vec<Entry>> {
+    pub(crate) fn entries(&self, inode: &Inode) -> Result<Vec<Entry>> {
         if !inode.is_directory() {
             return Err(Error::NotDirectory(inode.number));
         }
@@ -68,7 +78,7 @@ impl Ext {
             self.inline_entries(inode, &mut out)?;
             return Ok(out);
         }
-        let size = u64::from(self.superblock().block_size);
+        let size = u64::from(self.superblock.block_size);
         if !inode.size.is_multiple_of(size) || inode.size > MOST {
             return Err(Error::inode(inode.number, format!("a directory of {} bytes", inode.size)));
         }
@@ -86,67 +96,72 @@ impl Ext {
     }
 
     /// The inode of a name in a directory.
-    pub fn lookup(&self, directory: &Inode, name: &[u8]) -> Result<InodeNumber> {
+    pub(crate) fn lookup(&self, directory: &Inode, name: &[u8]) -> Result<InodeNumber> {
+        if directory.is_directory() && directory.flags.contains(Flags::INDEX) && !matches!(name, b"." | b"..")
+        {
+            return self.lookup_indexed(directory, name);
+        }
         let found = self.entries(directory)?.into_iter().find(|e| e.name == name);
         found.map(|e| e.inode).ok_or(Error::NotFound)
     }
 
+    fn lookup_indexed(&self, directory: &Inode, name: &[u8]) -> Result<InodeNumber> {
+        let mut way = self.way(directory, name)?;
+        loop {
+            let block = self.directory_block(directory, way.leaf)?;
+            let bytes = self.block(block)?;
+            self.check_block(directory, block, &bytes, false)?;
+            let mut entries = Vec::new();
+            self.take_entries(directory, &bytes, &mut entries)?;
+            if let Some(found) = entries.into_iter().find(|e| e.name == name) {
+                return Ok(found.inode);
+            }
+            if !self.next_leaf(directory, &mut way)? {
+                return Err(Error::NotFound);
+            }
+        }
+    }
+
     /// The inode of a path, with links followed nowhere.
-    pub fn find(&self, path: &[u8]) -> Result<Inode> {
-        let mut here = self.inode(Ext::ROOT)?;
+    pub(crate) fn find(&self, path: &[u8]) -> Result<Inode> {
+        let mut here = self.inode(crate::Ext::ROOT)?;
         for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
             here = self.inode(self.lookup(&here, name)?)?;
         }
         Ok(here)
     }
 
-    /// The bytes of an entry: 64 KiB do not fit into the field.
-    fn record(&self, b: &[u8]) -> usize {
-        let raw = usize::from(u16_at(b, 4));
-        match self.superblock().block_size as usize {
-            size @ 65536 if raw == 0 || raw == 65535 => size,
-            65536 => raw & 0xfffc | (raw & 3) << 16,
-            _ => raw,
+    pub(crate) fn shape(&self, inode: &Inode) -> Shape {
+        Shape {
+            block_size: self.superblock.block_size as usize,
+            typed: self.superblock.incompat.contains(Incompat::FILETYPE),
+            seed: self.superblock.has_checksums().then_some(inode.seed),
         }
     }
 
+    /// Takes the entries of a block, or of a piece of inline data.
     fn take_entries(&self, inode: &Inode, bytes: &[u8], out: &mut Vec<Entry>) -> Result<()> {
-        let typed = self.superblock().incompat.contains(Incompat::FILETYPE);
-        let mut at = 0;
-        while at < bytes.len() {
-            let rest = &bytes[at..];
-            let record = if rest.len() < HEAD { 0 } else { self.record(rest) };
-            let name_len = usize::from(if typed {
-                u16::from(rest.get(6).copied().unwrap_or(0))
-            } else {
-                u16_at(rest, 6)
-            });
-            if record < HEAD || !record.is_multiple_of(4) || record > rest.len() || HEAD + name_len > record {
+        let shape = self.shape(inode);
+        let found = shape
+            .entries(bytes, 0, bytes.len())
+            .ok_or_else(|| Error::inode(inode.number, "a damaged entry in the directory"))?;
+        for e in found.iter().filter(|e| e.inode != 0 && e.name > 0) {
+            let name = bytes[e.at + HEAD..e.at + HEAD + e.name].to_vec();
+            if name.iter().any(|b| matches!(b, 0 | b'/')) || e.inode > self.superblock.inodes {
                 return Err(Error::inode(
                     inode.number,
-                    format!("a damaged entry at {at}: {record} bytes, name of {name_len}"),
+                    format!("an entry for inode {}, {:?}", e.inode, String::from_utf8_lossy(&name)),
                 ));
             }
-            let number = u32_at(rest, 0);
-            if number != 0 && name_len > 0 {
-                let name = rest[HEAD..HEAD + name_len].to_vec();
-                if name.iter().any(|b| matches!(b, 0 | b'/')) || number > self.superblock().inodes {
-                    return Err(Error::inode(
-                        inode.number,
-                        format!("an entry for inode {number}, {:?}", String::from_utf8_lossy(&name)),
-                    ));
-                }
-                let kind = if typed { FileType::of(rest[7]) } else { FileType::Unknown };
-                out.push(Entry { name, inode: number, kind });
-            }
-            at += record;
+            let kind = if shape.typed { FileType::of(bytes[e.at + 7]) } else { FileType::Unknown };
+            out.push(Entry { name, inode: e.inode, kind });
         }
         Ok(())
     }
 
     /// Checks a block by its checksum, which a leaf has in a last entry, and a node of the hash tree behind its room.
-    fn check_block(&self, inode: &Inode, block: u64, bytes: &[u8], root: bool) -> Result<()> {
-        if !self.superblock().has_checksums() {
+    pub(crate) fn check_block(&self, inode: &Inode, block: u64, bytes: &[u8], root: bool) -> Result<()> {
+        if !self.superblock.has_checksums() {
             return Ok(());
         }
         let wrong = |what: &str| Err(Error::block(block, format!("{what} in directory {}", inode.number)));
@@ -157,7 +172,7 @@ impl Ext {
             return if right { Ok(()) } else { wrong("a wrong checksum") };
         }
         // struct dx_root: two entries and eight bytes before the first count; struct dx_node: one entry.
-        let node = u32_at(bytes, 0) == 0 && self.record(bytes) == bytes.len();
+        let node = u32_at(bytes, 0) == 0 && record(bytes, bytes.len()) == bytes.len();
         if !root && !node {
             return wrong("no checksum");
         }

@@ -24,9 +24,9 @@ pub enum Error {
     /// It uses what this crate does not have.
     #[error("unsupported feature: {0}")]
     Unsupported(String),
-    /// The journal has to be replayed first.
-    #[error("the file system was not unmounted: its journal needs recovery")]
-    NeedsRecovery,
+    /// The journal is damaged.
+    #[error("the journal: {0}")]
+    Journal(String),
     /// Metadata is damaged (EUCLEAN).
     #[error("inode {inode}: {what}")]
     Inode {
@@ -43,9 +43,42 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// EROFS.
+    #[error("the file system is read-only")]
+    ReadOnly,
+    /// ENOSPC.
+    #[error("no space left on device")]
+    NoSpace,
+    /// EFBIG.
+    #[error("file too large")]
+    TooBig,
     /// ENOENT.
     #[error("no such file or directory")]
     NotFound,
+    /// EEXIST.
+    #[error("it exists")]
+    Exists,
+    /// ENOTEMPTY.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// EISDIR.
+    #[error("inode {0} is a directory")]
+    IsDirectory(InodeNumber),
+    /// EMLINK.
+    #[error("too many links")]
+    TooManyLinks,
+    /// ENAMETOOLONG.
+    #[error("name too long")]
+    NameTooLong,
+    /// EINVAL.
+    #[error("invalid argument")]
+    Invalid,
+    /// ENODATA.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// EOPNOTSUPP.
+    #[error("not supported")]
+    NotSupported,
     /// ENOTDIR.
     #[error("inode {0} is not a directory")]
     NotDirectory(InodeNumber),

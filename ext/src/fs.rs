@@ -1,110 +1,167 @@
 //! A mounted file system.
 
+use crate::cache::Cache;
+use crate::core::Core;
+use crate::dir::Entry;
 use crate::error::{Error, Result};
-use crate::features::Incompat;
-use crate::group::{self, Group};
+use crate::group::Group;
 use crate::inode::{Inode, InodeNumber};
+use crate::journal::{Journal, Log};
+use crate::map::Run;
+use crate::mount::{Clock, host_clock};
+use crate::replayed::Replayed;
 use crate::superblock::{self, Superblock};
+use crate::transaction::Running;
+use crate::xattr::Xattr;
 use block_device::BlockDevice;
+use lock_api::{RawRwLock, RwLock};
 use std::fmt;
 use std::sync::Arc;
 
-/// A mounted file system: its superblock and groups are read and checked, everything else is read when it is asked for.
-pub struct Ext {
-    device: Arc<dyn BlockDevice>,
-    superblock: Superblock,
-    groups: Vec<Group>,
+/// A mounted file system. Every call sees the effect of all those before it; `R` is the kind of lock that sees to it, held while blocks are
+/// read.
+pub struct Ext<R: RawRwLock = parking_lot::RawRwLock> {
+    pub(crate) core: Core,
+    pub(crate) running: RwLock<R, Running>,
+    /// Taken before the running transaction.
+    pub(crate) journal: RwLock<R, Option<Journal>>,
+    /// Blocks with which a transaction is committed.
+    pub(crate) most: usize,
+    pub(crate) clock: Clock,
 }
 
-impl fmt::Debug for Ext {
+impl<R: RawRwLock> fmt::Debug for Ext<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ext").field("superblock", &self.superblock).finish_non_exhaustive()
+        f.debug_struct("Ext").field("superblock", &self.core.superblock).finish_non_exhaustive()
     }
+}
+
+fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
+    let mut bytes = [0; superblock::SIZE];
+    if device.len() < superblock::OFFSET + superblock::SIZE as u64 {
+        return Err(Error::NotExt("the device is too small".into()));
+    }
+    device.read_at(&mut bytes, superblock::OFFSET).map_err(|source| Error::Io { block: 0, source })?;
+    let superblock = match Superblock::parse(&bytes) {
+        Err(e @ Error::Block { .. }) => torn(device, &mut bytes).ok_or(e)?,
+        other => other?,
+    };
+    if superblock.blocks.saturating_mul(superblock.block_size.into()) > device.len() {
+        return Err(Error::NotExt(format!(
+            "it has {} blocks of {} bytes, and the device {} bytes",
+            superblock.blocks,
+            superblock.block_size,
+            device.len()
+        )));
+    }
+    Ok(superblock)
+}
+
+/// A superblock of which a crash has left a part from before a mount or unmount, and a part from after it: a copy says that it is the right one.
+fn torn(device: &dyn BlockDevice, bytes: &mut [u8; superblock::SIZE]) -> Option<Superblock> {
+    let mut copy = [0; superblock::SIZE];
+    let at = Superblock::first_copy(bytes);
+    if at == 0 || device.read_at(&mut copy, at).is_err() || !Superblock::is_copy_of(&copy, bytes) {
+        return None;
+    }
+    Superblock::parse(&copy).ok()?;
+    Superblock::seal(bytes);
+    let superblock = Superblock::parse(bytes).ok()?;
+    Some(Superblock { torn: true, ..superblock })
+}
+
+pub(crate) fn core_of(device: Arc<dyn BlockDevice>) -> Result<Core> {
+    let superblock = read_superblock(&*device)?;
+    Ok(Core { device, superblock, cache: Cache::default() })
 }
 
 impl Ext {
     /// The root directory.
     pub const ROOT: InodeNumber = 2;
 
-    /// Mounts what is on a device, for reading.
+    /// Mounts what is on a device, for reading. A journal that needs recovery is replayed in memory: nothing is written.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Ext> {
-        let mut bytes = [0; superblock::SIZE];
-        if device.len() < superblock::OFFSET + superblock::SIZE as u64 {
-            return Err(Error::NotExt("the device is too small".into()));
+        Ext::open_with(device)
+    }
+}
+
+impl<R: RawRwLock> Ext<R> {
+    /// [`Ext::open`], with locks of another kind.
+    pub fn open_with(device: Arc<dyn BlockDevice>) -> Result<Ext<R>> {
+        let mut core = core_of(device)?;
+        if core.superblock.asks_for_recovery() {
+            let recovered = Log::open(&core, core.superblock.journal_inode)?.recover()?;
+            core = core_of(Replayed::new(core.device, recovered.blocks, core.superblock.block_size))?;
         }
-        device.read_at(&mut bytes, superblock::OFFSET).map_err(|source| Error::Io { block: 0, source })?;
-        let superblock = Superblock::parse(&bytes)?;
-        if superblock.incompat.contains(Incompat::RECOVER) {
-            return Err(Error::NeedsRecovery);
-        }
-        if superblock.blocks.saturating_mul(superblock.block_size.into()) > device.len() {
-            return Err(Error::NotExt(format!(
-                "it has {} blocks of {} bytes, and the device {} bytes",
-                superblock.blocks,
-                superblock.block_size,
-                device.len()
-            )));
-        }
-        let mut ext = Ext { device, superblock, groups: Vec::new() };
-        ext.groups = ext.read_groups()?;
-        Ok(ext)
+        Ext::over(core)
     }
 
-    fn read_groups(&self) -> Result<Vec<Group>> {
-        let sb = &self.superblock;
-        let mut groups = Vec::new();
-        let mut held = (0, Vec::new());
-        for number in 0..sb.groups() {
-            let (block, at) = group::place(sb, number);
-            if held.0 != block {
-                held = (block, self.block(block)?);
-            }
-            groups.push(Group::parse(sb, number, &held.1[at..at + usize::from(sb.desc_size)])?);
+    fn over(core: Core) -> Result<Ext<R>> {
+        // A damaged descriptor shows here rather than in the middle of something.
+        for number in 0..core.superblock.groups() {
+            core.group(number)?;
         }
-        Ok(groups)
+        let running = Running { read_only: true, ..Running::default() };
+        let (running, journal) = (RwLock::new(running), RwLock::new(None));
+        Ok(Ext { core, running, journal, most: 0, clock: host_clock })
     }
 
     /// What the superblock says.
     pub fn superblock(&self) -> &Superblock {
-        &self.superblock
+        &self.core.superblock
     }
 
-    /// The block groups.
-    pub fn groups(&self) -> &[Group] {
-        &self.groups
-    }
-
-    pub(crate) fn device(&self) -> &dyn BlockDevice {
-        &*self.device
-    }
-
-    /// A block's bytes.
-    pub(crate) fn block(&self, block: u64) -> Result<Vec<u8>> {
-        let size = self.superblock.block_size as usize;
-        let mut bytes = vec![0; size];
-        if block >= self.superblock.blocks {
-            return Err(Error::block(block, "it is beyond the end of the file system"));
-        }
-        self.device.read_at(&mut bytes, block * size as u64).map_err(|source| Error::Io { block, source })?;
-        Ok(bytes)
+    /// A block group, by its descriptor.
+    pub fn group(&self, number: u64) -> Result<Group> {
+        let _no_change = self.running.read();
+        self.core.group(number)
     }
 
     /// An inode by its number; ENOENT for one that is free.
     pub fn inode(&self, number: InodeNumber) -> Result<Inode> {
-        let sb = &self.superblock;
-        if number == 0 || number > sb.inodes {
-            return Err(Error::inode(number, "there is no such number"));
-        }
-        let (group, index) = ((number - 1) / sb.inodes_per_group, (number - 1) % sb.inodes_per_group);
-        let group =
-            self.groups.get(group as usize).ok_or_else(|| Error::inode(number, "it is in no group"))?;
-        let size = usize::from(sb.inode_size);
-        let at = u64::from(index) * size as u64;
-        let block = group.inode_table + at / u64::from(sb.block_size);
-        let mut bytes = vec![0; size];
-        self.device
-            .read_at(&mut bytes, group.inode_table * u64::from(sb.block_size) + at)
-            .map_err(|source| Error::Io { block, source })?;
-        Inode::parse(sb, number, &bytes)?.ok_or(Error::NotFound)
+        let _no_change = self.running.read();
+        self.core.inode(number)
+    }
+
+    /// The run that holds the block `logical` of a file, from there on: a hole where nothing is mapped.
+    pub fn run(&self, inode: &Inode, logical: u64) -> Result<Run> {
+        let _no_change = self.running.read();
+        self.core.run(inode, logical)
+    }
+
+    /// Reads from a file at a byte; how many bytes there were before its end.
+    pub fn read(&self, inode: &Inode, at: u64, into: &mut [u8]) -> Result<usize> {
+        let _no_change = self.running.read();
+        self.core.read(inode, at, into)
+    }
+
+    /// Where a symbolic link points.
+    pub fn read_link(&self, inode: &Inode) -> Result<Vec<u8>> {
+        let _no_change = self.running.read();
+        self.core.read_link(inode)
+    }
+
+    /// All entries of a directory, `.` and `..` among them, in the order in which they lie there.
+    pub fn entries(&self, inode: &Inode) -> Result<Vec<Entry>> {
+        let _no_change = self.running.read();
+        self.core.entries(inode)
+    }
+
+    /// The inode of a name in a directory.
+    pub fn lookup(&self, directory: &Inode, name: &[u8]) -> Result<InodeNumber> {
+        let _no_change = self.running.read();
+        self.core.lookup(directory, name)
+    }
+
+    /// The inode of a path, with links followed nowhere.
+    pub fn find(&self, path: &[u8]) -> Result<Inode> {
+        let _no_change = self.running.read();
+        self.core.find(path)
+    }
+
+    /// All extended attributes of an inode; not those that are the file system's own affair.
+    pub fn xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>> {
+        let _no_change = self.running.read();
+        self.core.xattrs(inode)
     }
 }

@@ -3,8 +3,21 @@
 use crate::bytes::{u16_at, u32_at};
 use crate::checksum::{crc16, crc32c};
 use crate::error::{Error, Result};
-use crate::features::{Incompat, RoCompat};
+use crate::features::{Compat, Incompat, RoCompat};
 use crate::superblock::Superblock;
+
+bitflags::bitflags! {
+    /// Flags of a group (EXT4_BG_*).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct GroupFlags: u16 {
+        /// Its inode bitmap is not written: no inode is used.
+        const INODE_UNINIT = 1;
+        /// Its block bitmap is not written: no block is used but the file system's own.
+        const BLOCK_UNINIT = 2;
+        /// Its inode table is all zeros where it is not used.
+        const INODE_ZEROED = 4;
+    }
+}
 
 /// One block group, by its descriptor.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +34,13 @@ pub struct Group {
     pub free_inodes: u32,
     /// Directories.
     pub directories: u32,
-    /// EXT4_BG_ flags.
-    pub flags: u16,
+    /// Flags.
+    pub flags: GroupFlags,
+    /// Inodes at the table's end that have never been used.
+    pub(crate) unused_inodes: u32,
+    /// Checksums of the two bitmaps; the upper half where there is room.
+    sums: (u32, u32),
+    wide: bool,
 }
 
 /// The block that holds the descriptor of a group, and where in it.
@@ -39,8 +57,32 @@ pub(crate) fn place(sb: &Superblock, group: u64) -> (u64, usize) {
     (start + u64::from(has_backup(sb, holder)), within)
 }
 
+/// Blocks at a group's begin that hold the superblock, or a copy of it, and descriptors.
+pub(crate) fn own_blocks(sb: &Superblock, group: u64) -> u64 {
+    let per_block = u64::from(sb.block_size / u32::from(sb.desc_size));
+    let backup = has_backup(sb, group);
+    let meta = sb.incompat.contains(Incompat::META_BG) && group / per_block >= u64::from(sb.first_meta_bg);
+    if meta {
+        let within = group % per_block;
+        let holds = within == 0 || within == 1 || within == per_block - 1;
+        return u64::from(backup) + u64::from(holds);
+    }
+    if !backup {
+        return 0;
+    }
+    let all = sb.groups().div_ceil(per_block);
+    let descriptors = match sb.incompat.contains(Incompat::META_BG) {
+        true => all.min(sb.first_meta_bg.into()),
+        false => all,
+    };
+    1 + descriptors + u64::from(sb.reserved_gdt)
+}
+
 /// Whether a group begins with a copy of the superblock.
 fn has_backup(sb: &Superblock, group: u64) -> bool {
+    if sb.compat.contains(Compat::SPARSE_SUPER2) {
+        return group == 0 || sb.backup_groups.iter().any(|b| u64::from(*b) == group);
+    }
     let power = |base: u64| {
         let mut n = base;
         while n < group {
@@ -65,7 +107,10 @@ impl Group {
             free_blocks: count(0xc, 0x2c),
             free_inodes: count(0xe, 0x2e),
             directories: count(0x10, 0x30),
-            flags: u16_at(b, 0x12),
+            flags: GroupFlags::from_bits_retain(u16_at(b, 0x12)),
+            unused_inodes: count(0x1c, 0x32),
+            sums: (count(0x18, 0x38), count(0x1a, 0x3a)),
+            wide,
         };
         let (holder, _) = place(sb, group);
         if let Some(sum) = checksum(sb, group, b)
@@ -80,10 +125,18 @@ impl Group {
         }
         Ok(found)
     }
+
+    pub(crate) fn block_bitmap_sum_is(&self, sum: u32) -> bool {
+        self.sums.0 == if self.wide { sum } else { sum & 0xffff }
+    }
+
+    pub(crate) fn inode_bitmap_sum_is(&self, sum: u32) -> bool {
+        self.sums.1 == if self.wide { sum } else { sum & 0xffff }
+    }
 }
 
 /// The checksum of a descriptor, where there is one.
-fn checksum(sb: &Superblock, group: u64, b: &[u8]) -> Option<u16> {
+pub(crate) fn checksum(sb: &Superblock, group: u64, b: &[u8]) -> Option<u16> {
     let number = (group as u32).to_le_bytes();
     if sb.has_checksums() {
         let crc = crc32c(crc32c(sb.seed, &number), &b[..0x1e]);

@@ -1,6 +1,6 @@
 //! Inodes.
 
-use crate::bytes::{u16_at, u32_at};
+use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
 use crate::checksum::crc32c;
 use crate::error::{Error, Result};
 use crate::features::RoCompat;
@@ -72,6 +72,8 @@ pub struct Inode {
     pub crtime: Option<Time>,
     /// Generation, as NFS has it.
     pub generation: u32,
+    /// Seconds of its end; of an orphan, the next one.
+    pub(crate) deleted: u32,
     /// Block of extended attributes, 0 for none.
     pub(crate) xattr_block: u64,
     /// Block map, extents, the target of a short link, or data.
@@ -141,11 +143,97 @@ impl Inode {
             ctime: time(0xc, 0x84),
             crtime: has(0x98).then(|| time(0x90, 0x94)),
             generation,
+            deleted: u32_at(b, 0x14),
             xattr_block: u64::from(u32_at(b, 0x68)) | u64::from(u16_at(b, 0x76)) << 32,
             block: std::array::from_fn(|n| b[0x28 + n]),
             tail: b.get(OLD + extra..).unwrap_or_default().to_vec(),
             seed,
         }))
+    }
+
+    /// Puts what may change into its bytes on disk; the checksum too. What this crate does not know stays.
+    pub(crate) fn store(&self, sb: &Superblock, b: &mut [u8]) {
+        let extra = if b.len() > OLD { usize::from(u16_at(b, 0x80)) } else { 0 };
+        put_u16(b, 0, self.mode);
+        put_u16(b, 2, self.uid as u16);
+        put_u16(b, 0x78, (self.uid >> 16) as u16);
+        put_u16(b, 0x18, self.gid as u16);
+        put_u16(b, 0x7a, (self.gid >> 16) as u16);
+        put_u32(b, 4, self.size as u32);
+        if matches!(self.kind(), 0x8000 | 0x4000) {
+            put_u32(b, 0x6c, (self.size >> 32) as u32);
+        }
+        put_u16(b, 0x1a, self.links);
+        let mut flags = self.flags - Flags::HUGE_FILE;
+        let mut blocks = self.blocks;
+        if blocks >> 48 != 0 {
+            flags |= Flags::HUGE_FILE;
+            blocks /= u64::from(sb.block_size / 512);
+        }
+        put_u32(b, 0x1c, blocks as u32);
+        put_u16(b, 0x74, (blocks >> 32) as u16);
+        put_u32(b, 0x20, flags.bits());
+        put_u32(b, 0x64, self.generation);
+        put_u32(b, 0x68, self.xattr_block as u32);
+        put_u16(b, 0x76, (self.xattr_block >> 32) as u16);
+        b[0x28..0x64].copy_from_slice(&self.block);
+        put_u32(b, 0x14, self.deleted);
+        let has = |end: usize| extra >= end - OLD;
+        let mut time = |at: usize, more: usize, t: Time| {
+            put_u32(b, at, t.sec as u32);
+            if has(more + 4) {
+                let epoch = (t.sec.wrapping_sub(i64::from(t.sec as i32)) >> 32) as u32 & 3;
+                put_u32(b, more, t.nsec << 2 | epoch);
+            }
+        };
+        time(8, 0x8c, self.atime);
+        time(0x10, 0x88, self.mtime);
+        time(0xc, 0x84, self.ctime);
+        if let Some(birth) = self.crtime.filter(|_| has(0x98)) {
+            time(0x90, 0x94, birth);
+        }
+        if let Some(tail) = b.get_mut(OLD + extra..) {
+            let len = tail.len().min(self.tail.len());
+            tail[..len].copy_from_slice(&self.tail[..len]);
+        }
+        if sb.has_checksums() {
+            let sum = checksum(b, extra, self.seed);
+            put_u16(b, 0x7c, sum as u16);
+            if extra >= 4 {
+                put_u16(b, 0x82, (sum >> 16) as u16);
+            }
+        }
+    }
+
+    /// A new one; `b` is where it will be, cleared here.
+    pub(crate) fn fresh(sb: &Superblock, number: InodeNumber, b: &mut [u8], generation: u32) -> Inode {
+        b.fill(0);
+        let room = b.len() - OLD;
+        if room > 0 {
+            // To i_projid, as the kernel has it; or all there is.
+            put_u16(b, 0x80, usize::from(sb.extra_isize).min(room) as u16);
+        }
+        let extra = if room > 0 { usize::from(u16_at(b, 0x80)) } else { 0 };
+        Inode {
+            number,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            links: 0,
+            blocks: 0,
+            flags: Flags::empty(),
+            atime: Time::default(),
+            mtime: Time::default(),
+            ctime: Time::default(),
+            crtime: (extra >= 0x98 - OLD).then(Time::default),
+            generation,
+            deleted: 0,
+            xattr_block: 0,
+            block: [0; 60],
+            tail: vec![0; room - extra],
+            seed: crc32c(crc32c(sb.seed, &number.to_le_bytes()), &generation.to_le_bytes()),
+        }
     }
 
     /// The type bits of its mode, as `S_IFMT`.
@@ -168,6 +256,16 @@ impl Inode {
         self.kind() == 0x8000
     }
 
+    /// Makes it a node of this device.
+    pub(crate) fn set_device(&mut self, (major, minor): (u32, u32)) {
+        self.block = [0; 60];
+        if major < 256 && minor < 256 {
+            put_u32(&mut self.block, 0, major << 8 | minor);
+        } else {
+            put_u32(&mut self.block, 4, minor & 0xff | major << 8 | (minor & !0xff) << 12);
+        }
+    }
+
     /// The number of a device node: major and minor.
     pub fn device(&self) -> Option<(u32, u32)> {
         if !matches!(self.kind(), 0x2000 | 0x6000) {
@@ -184,12 +282,18 @@ impl Inode {
 /// Whether the checksum is right. Half of it is kept where there is room for half.
 fn is_intact(b: &[u8], extra: usize, seed: u32) -> bool {
     let whole = extra >= 4;
+    let crc = checksum(b, extra, seed);
+    let kept = u32::from(u16_at(b, 0x7c)) | if whole { u32::from(u16_at(b, 0x82)) << 16 } else { 0 };
+    if whole { crc == kept } else { crc & 0xffff == kept }
+}
+
+fn checksum(b: &[u8], extra: usize, seed: u32) -> u32 {
+    let whole = extra >= 4;
     let mut crc = crc32c(crc32c(crc32c(seed, &b[..0x7c]), &[0; 2]), &b[0x7e..OLD]);
     if b.len() > OLD {
         crc = crc32c(crc, &b[OLD..0x82]);
         crc = if whole { crc32c(crc, &[0; 2]) } else { crc32c(crc, &b[0x82..0x84]) };
         crc = crc32c(crc, &b[0x84..]);
     }
-    let kept = u32::from(u16_at(b, 0x7c)) | if whole { u32::from(u16_at(b, 0x82)) << 16 } else { 0 };
-    if whole { crc == kept } else { crc & 0xffff == kept }
+    crc
 }

@@ -7,27 +7,50 @@
 //! Every structure is checked where it is read: by its checksum, where the file system has them, and by its bounds. What is wrong is an
 //! [`Error`] that names the inode or block. On-disk shapes: the kernel's Documentation/filesystems/ext4, fs/ext4/ext4.h.
 //!
-//! Reading is here; writing and the journal are to come: a file system that needs recovery is refused until then.
+//! Reading is here, from a file system that was not unmounted, too: its journal is replayed in memory. Writing is to come.
 
+mod alloc;
+mod blockmap;
 mod bytes;
+mod cache;
 mod checksum;
+mod core;
 mod dir;
+mod dir_block;
+mod dir_write;
+mod dx;
 mod error;
+mod extents;
 mod features;
 mod fs;
 mod group;
+mod hash;
 mod inode;
+mod inodes;
+mod journal;
 mod map;
+mod mount;
+mod names;
+mod operations;
+mod orphans;
 mod read;
+mod replayed;
 mod superblock;
+mod transaction;
+mod write;
 mod xattr;
+mod xattr_write;
 
 pub use dir::{Entry, FileType};
 pub use error::{Error, Result};
 pub use features::{Compat, Incompat, RoCompat};
 pub use fs::Ext;
-pub use group::Group;
+pub use group::{Group, GroupFlags};
 pub use inode::{Flags, Inode, InodeNumber, Time};
+pub use inodes::NewInode;
 pub use map::Run;
+pub use mount::{Clock, host_clock};
+pub use operations::Changes;
 pub use superblock::Superblock;
 pub use xattr::Xattr;
+pub use xattr_write::XattrMode;

@@ -1,10 +1,11 @@
 //! Where the blocks of a file lie: extents, or the block map of ext2 and ext3.
 
-use crate::bytes::{u16_at, u32_at};
-use crate::checksum::crc32c;
+use crate::bytes::u32_at;
+use crate::cache::Bytes;
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::fs::Ext;
 use crate::inode::{Flags, Inode};
+use std::sync::Arc;
 
 /// A stretch of blocks of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,19 +20,14 @@ pub struct Run {
     pub unwritten: bool,
 }
 
-const EXTENT_MAGIC: u16 = 0xf30a;
-/// Levels of an extent tree, at most (fs/ext4/ext4_extents.h).
-const MAX_DEPTH: u16 = 5;
-/// Lengths above this mark an extent as unwritten.
-const MAX_WRITTEN: u16 = 0x8000;
 /// Blocks that the inode names itself.
-const DIRECT: u64 = 12;
+pub(crate) const DIRECT: u64 = 12;
 /// No file is longer than this many blocks.
 const MOST: u64 = 1 << 32;
 
-impl Ext {
+impl Core {
     /// The run that holds the block `logical` of a file, from there on: a hole where nothing is mapped.
-    pub fn run(&self, inode: &Inode, logical: u64) -> Result<Run> {
+    pub(crate) fn run(&self, inode: &Inode, logical: u64) -> Result<Run> {
         let hole =
             Run { logical, len: MOST.saturating_sub(logical).max(1), physical: None, unwritten: false };
         if logical >= MOST || inode.flags.contains(Flags::INLINE_DATA) {
@@ -44,7 +40,7 @@ impl Ext {
         };
         if let Some(physical) = run.physical {
             let end = physical.checked_add(run.len);
-            if physical == 0 || end.is_none_or(|end| end > self.superblock().blocks) {
+            if physical == 0 || end.is_none_or(|end| end > self.superblock.blocks) {
                 return Err(Error::inode(inode.number, format!("block {logical} is mapped to {physical}")));
             }
         }
@@ -52,62 +48,30 @@ impl Ext {
     }
 
     fn in_extents(&self, inode: &Inode, logical: u64) -> Result<Run> {
-        let bad = |what: String| Error::inode(inode.number, what);
-        let mut node = inode.block.to_vec();
-        let (mut depth, mut end) = (None, MOST);
+        let mut node = self.extent_root(inode)?;
+        let mut end = MOST;
         loop {
-            let (magic, count, max, here) =
-                (u16_at(&node, 0), u16_at(&node, 2), u16_at(&node, 4), u16_at(&node, 6));
-            let room = (node.len() - 12) / 12;
-            if magic != EXTENT_MAGIC || count > max || usize::from(max) > room || here > MAX_DEPTH {
-                return Err(bad(format!("extent header {magic:#x}, {count} of {max} entries, depth {here}")));
-            }
-            if depth.is_some_and(|d| d != here) {
-                return Err(bad(format!("an extent tree of depth {here} where {depth:?} was to be")));
-            }
-            let entry = |n: usize| &node[12 + n * 12..24 + n * 12];
-            let first = |n: usize| u64::from(u32_at(entry(n), 0));
-            let count = usize::from(count);
-            // The last entry that begins at or before the block.
-            let after = (0..count).take_while(|n| first(*n) <= logical).count();
-            if after < count {
-                end = end.min(first(after));
+            let after = node.slots.partition_point(|s| u64::from(s.logical) <= logical);
+            if let Some(next) = node.slots.get(after) {
+                end = end.min(next.logical.into());
             }
             let hole =
                 Run { logical, len: end.saturating_sub(logical).max(1), physical: None, unwritten: false };
-            let Some(n) = after.checked_sub(1) else { return Ok(hole) };
-            let e = entry(n);
-            if here == 0 {
-                let raw = u16_at(e, 4);
-                let unwritten = raw > MAX_WRITTEN;
-                let len = u64::from(if unwritten { raw - MAX_WRITTEN } else { raw });
-                let into = logical - first(n);
-                if len == 0 {
-                    return Err(bad(format!("an empty extent at {}", first(n))));
-                }
-                if into >= len {
+            let Some(slot) = after.checked_sub(1).map(|n| node.slots[n]) else { return Ok(hole) };
+            if node.depth == 0 {
+                let into = logical - u64::from(slot.logical);
+                if into >= slot.len.into() {
                     return Ok(hole);
                 }
-                let start = u64::from(u32_at(e, 8)) | u64::from(u16_at(e, 6)) << 32;
-                return Ok(Run { logical, len: len - into, physical: Some(start + into), unwritten });
+                let (len, unwritten) = (u64::from(slot.len) - into, slot.unwritten);
+                return Ok(Run { logical, len, physical: Some(slot.block + into), unwritten });
             }
-            let child = u64::from(u32_at(e, 4)) | u64::from(u16_at(e, 8)) << 32;
-            depth = Some(here - 1);
-            node = self.block(child)?;
-            let at = 12 + usize::from(u16_at(&node, 4)) * 12;
-            if self.superblock().has_checksums()
-                && (at + 4 > node.len() || crc32c(inode.seed, &node[..at]) != u32_at(&node, at))
-            {
-                return Err(Error::block(
-                    child,
-                    format!("the checksum of extents of inode {} is wrong", inode.number),
-                ));
-            }
+            node = self.extent_child(inode, slot.block, node.depth - 1)?;
         }
     }
 
     fn in_block_map(&self, inode: &Inode, logical: u64) -> Result<Run> {
-        let per = u64::from(self.superblock().block_size / 4);
+        let per = u64::from(self.superblock.block_size / 4);
         // Which slot of the inode, how many levels there are below it, how much each slot covers, and the block among that.
         let (mut within, mut level, mut covers, mut slot) = (0, 0, 1, logical);
         if logical >= DIRECT {
@@ -121,7 +85,7 @@ impl Ext {
             }
             slot = DIRECT + level - 1;
         }
-        let mut words: Vec<u8> = inode.block.to_vec();
+        let mut words: Bytes = Arc::new(inode.block.to_vec());
         let (mut at, mut limit) =
             (slot as usize, if level == 0 { DIRECT as usize } else { slot as usize + 1 });
         loop {
@@ -138,7 +102,7 @@ impl Ext {
             if block == 0 {
                 return Ok(Run { logical, len: covers - within, physical: None, unwritten: false });
             }
-            if block >= self.superblock().blocks {
+            if block >= self.superblock.blocks {
                 return Err(Error::inode(inode.number, format!("its map names block {block}")));
             }
             words = self.block(block)?;

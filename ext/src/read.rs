@@ -1,16 +1,16 @@
 //! What files and links hold.
 
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::fs::Ext;
 use crate::inode::{Flags, Inode};
 use crate::xattr::INLINE;
 
 /// Longest target of a link, with its NUL.
 const MAX_LINK: u64 = 4096;
 
-impl Ext {
+impl Core {
     /// Reads from a file at a byte; how many bytes there were before its end.
-    pub fn read(&self, inode: &Inode, at: u64, into: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read(&self, inode: &Inode, at: u64, into: &mut [u8]) -> Result<usize> {
         if at >= inode.size {
             return Ok(0);
         }
@@ -23,7 +23,7 @@ impl Ext {
             }
             return Ok(len);
         }
-        let size = u64::from(self.superblock().block_size);
+        let size = u64::from(self.superblock.block_size);
         let mut done = 0;
         while done < len {
             let position = at + done as u64;
@@ -33,7 +33,7 @@ impl Ext {
             let piece = &mut into[done..done + most];
             match run.physical.filter(|_| !run.unwritten) {
                 Some(block) => self
-                    .device()
+                    .device
                     .read_at(piece, block * size + within)
                     .map_err(|source| Error::Io { block, source })?,
                 None => piece.fill(0),
@@ -53,7 +53,7 @@ impl Ext {
     }
 
     /// Where a symbolic link points.
-    pub fn read_link(&self, inode: &Inode) -> Result<Vec<u8>> {
+    pub(crate) fn read_link(&self, inode: &Inode) -> Result<Vec<u8>> {
         if !inode.is_link() || inode.size >= MAX_LINK {
             return Err(Error::inode(
                 inode.number,
@@ -76,6 +76,6 @@ impl Ext {
 
     /// Units of 512 bytes of its block of attributes.
     fn xattr_blocks(&self, inode: &Inode) -> u64 {
-        if inode.xattr_block == 0 { 0 } else { u64::from(self.superblock().block_size / 512) }
+        if inode.xattr_block == 0 { 0 } else { u64::from(self.superblock.block_size / 512) }
     }
 }

@@ -1,6 +1,6 @@
 //! The superblock: 1024 bytes at byte 1024.
 
-use crate::bytes::{halves, u16_at, u32_at};
+use crate::bytes::{halves, put_u32, u16_at, u32_at};
 use crate::checksum::crc32c;
 use crate::error::{Error, Result};
 use crate::features::{self, Compat, Incompat, RoCompat};
@@ -10,7 +10,7 @@ pub(crate) const OFFSET: u64 = 1024;
 pub(crate) const SIZE: usize = 1024;
 const MAGIC: u16 = 0xef53;
 /// What the checksum covers.
-const CHECKED: usize = 0x3fc;
+pub(crate) const CHECKED: usize = 0x3fc;
 
 /// What a superblock says, checked.
 #[derive(Debug, Clone)]
@@ -47,8 +47,24 @@ pub struct Superblock {
     pub uuid: [u8; 16],
     /// Volume name, up to its NUL.
     pub label: Vec<u8>,
+    /// Blocks kept for more group descriptors, behind those that there are.
+    pub(crate) reserved_gdt: u16,
+    /// The two groups with backups (SPARSE_SUPER2).
+    pub(crate) backup_groups: [u32; 2],
+    /// Bytes of the extra fields of new inodes.
+    pub(crate) extra_isize: u16,
+    /// First inode that is not the file system's own.
+    pub(crate) first_inode: u32,
+    /// How signed the bytes of names are to their hash, and with what it begins.
+    pub(crate) unsigned_hash: bool,
+    pub(crate) hash_seed: [u32; 4],
+    pub(crate) hash_version: u8,
     /// First group whose descriptors lie in the group itself (META_BG).
     pub first_meta_bg: u32,
+    /// Inode of the journal; 0 for none, or one on another device.
+    pub(crate) journal_inode: u32,
+    /// A crash came in the middle of writing it; what it says of mounts may be of either time.
+    pub(crate) torn: bool,
     /// Seed of all checksums.
     pub(crate) seed: u32,
 }
@@ -92,7 +108,16 @@ impl Superblock {
             ro_compat,
             uuid,
             label: b[0x78..0x88].iter().copied().take_while(|c| *c != 0).collect(),
+            reserved_gdt: if first { 0 } else { u16_at(b, 0xce) },
+            backup_groups: [u32_at(b, 0x24c), u32_at(b, 0x250)],
+            extra_isize: if u16_at(b, 0x15e) == 0 { 32 } else { u16_at(b, 0x15e) },
+            first_inode: if first { 11 } else { u32_at(b, 0x54) },
+            unsigned_hash: u32_at(b, 0x160) & 2 != 0,
+            hash_seed: std::array::from_fn(|n| u32_at(b, 0xec + 4 * n)),
+            hash_version: b[0xfc],
             first_meta_bg: u32_at(b, 0x104),
+            journal_inode: if first { 0 } else { u32_at(b, 0xe0) },
+            torn: false,
             seed,
         };
         if sb.has_checksums() {
@@ -104,6 +129,29 @@ impl Superblock {
             }
         }
         sb.check()
+    }
+
+    /// Where the first copy is to be, by what a superblock says of itself; 0 for nowhere.
+    pub(crate) fn first_copy(b: &[u8; SIZE]) -> u64 {
+        let (log, first, per) = (u32_at(b, 0x18), u32_at(b, 0x14), u32_at(b, 0x20));
+        let block = u64::from(first) + u64::from(per);
+        if log > 6 || block >= u64::from(u32_at(b, 4)) { 0 } else { block << (10 + log) }
+    }
+
+    /// Gives bytes the checksum that they are to have.
+    pub(crate) fn seal(b: &mut [u8; SIZE]) {
+        let sum = crc32c(!0, &b[..CHECKED]);
+        put_u32(b, CHECKED, sum);
+    }
+
+    /// Whether this is a copy of the same file system's superblock: what is laid down for good is the same.
+    pub(crate) fn is_copy_of(copy: &[u8; SIZE], b: &[u8; SIZE]) -> bool {
+        let recover = Incompat::RECOVER.bits();
+        let stays = [0x18, 0x1c, 0x20, 0x28, 0x14, 0x54, 0x68, 0x6c, 0x70, 0x74, 0xe0, 0xfc, 0x104, 0x150];
+        stays.into_iter().all(|at| u32_at(copy, at) == u32_at(b, at))
+            && u16_at(copy, 0x58) == u16_at(b, 0x58)
+            && (u32_at(copy, 0), u32_at(copy, 4)) == (u32_at(b, 0), u32_at(b, 4))
+            && u32_at(copy, 0x60) & !recover == u32_at(b, 0x60) & !recover
     }
 
     /// What later computations rely on.
@@ -137,9 +185,37 @@ impl Superblock {
         Ok(self)
     }
 
+    /// Whether the journal may have something to replay.
+    pub(crate) fn asks_for_recovery(&self) -> bool {
+        self.incompat.contains(Incompat::RECOVER) || self.torn && self.journal_inode != 0
+    }
+
     /// Number of block groups.
     pub fn groups(&self) -> u64 {
         (self.blocks - u64::from(self.first_data_block)).div_ceil(u64::from(self.blocks_per_group))
+    }
+
+    /// The group of a block, and where it is there.
+    pub(crate) fn group_of(&self, block: u64) -> (u64, u64) {
+        let at = block.saturating_sub(u64::from(self.first_data_block));
+        let per = u64::from(self.blocks_per_group);
+        (at / per, at % per)
+    }
+
+    /// First block of a group, and how many it has.
+    pub(crate) fn group_span(&self, group: u64) -> (u64, u64) {
+        let first = u64::from(self.first_data_block) + group * u64::from(self.blocks_per_group);
+        (first, u64::from(self.blocks_per_group).min(self.blocks - first))
+    }
+
+    /// The block that it is in, and where.
+    pub(crate) fn place(&self) -> (u64, usize) {
+        if self.block_size == 1024 { (1, 0) } else { (0, OFFSET as usize) }
+    }
+
+    /// Whether groups count the inodes that have never been used.
+    pub(crate) fn counts_unused(&self) -> bool {
+        self.ro_compat.intersects(RoCompat::GDT_CSUM | RoCompat::METADATA_CSUM)
     }
 
     /// Whether all metadata carries a crc32c.

@@ -2,8 +2,8 @@
 
 use crate::bytes::{u16_at, u32_at};
 use crate::checksum::crc32c;
+use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::fs::Ext;
 use crate::inode::{Flags, Inode};
 
 /// An extended attribute, as getxattr(2) has it.
@@ -18,16 +18,18 @@ pub struct Xattr {
 /// One as it lies on disk: the prefix is a number.
 #[derive(Debug, Clone)]
 pub(crate) struct RawXattr {
-    index: u8,
-    name: Vec<u8>,
+    pub(crate) index: u8,
+    pub(crate) name: Vec<u8>,
     pub(crate) value: Vec<u8>,
+    /// The inode that holds the value, and its hash; 0 for a value that is here.
+    pub(crate) owner: (u32, u32),
 }
 
-const MAGIC: u32 = 0xea02_0000;
+pub(crate) const MAGIC: u32 = 0xea02_0000;
 /// Length of the header of a block.
-const HEADER: usize = 32;
+pub(crate) const HEADER: usize = 32;
 /// Fixed part of an entry.
-const ENTRY: usize = 16;
+pub(crate) const ENTRY: usize = 16;
 /// The attribute that holds the rest of a file in its inode: `system.data`.
 pub(crate) const INLINE: (u8, &[u8]) = (7, b"data");
 /// Longest value (XATTR_SIZE_MAX).
@@ -53,9 +55,9 @@ impl RawXattr {
     }
 }
 
-impl Ext {
+impl Core {
     /// All extended attributes of an inode; not those that are the file system's own affair.
-    pub fn xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>> {
+    pub(crate) fn xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>> {
         let mut out = Vec::new();
         for raw in self.raw_xattrs(inode)? {
             let Some(prefix) = prefix(raw.index).filter(|_| !raw.is(INLINE)) else { continue };
@@ -71,18 +73,29 @@ impl Ext {
     }
 
     pub(crate) fn raw_xattrs(&self, inode: &Inode) -> Result<Vec<RawXattr>> {
+        let mut all = self.xattrs_in_inode(inode)?;
+        all.extend(self.xattrs_in_block(inode)?);
+        Ok(all)
+    }
+
+    pub(crate) fn xattrs_in_inode(&self, inode: &Inode) -> Result<Vec<RawXattr>> {
         let mut out = Vec::new();
         if inode.tail.len() > 4 && u32_at(&inode.tail, 0) == MAGIC {
             let entries = &inode.tail[4..];
             self.take_xattrs(inode, entries, 0, entries, &mut out)?;
         }
+        Ok(out)
+    }
+
+    pub(crate) fn xattrs_in_block(&self, inode: &Inode) -> Result<Vec<RawXattr>> {
+        let mut out = Vec::new();
         let block = inode.xattr_block;
         if block != 0 {
             let bytes = self.block(block)?;
             if u32_at(&bytes, 0) != MAGIC || u32_at(&bytes, 8) != 1 {
                 return Err(Error::block(block, format!("not the attributes of inode {}", inode.number)));
             }
-            let sb = self.superblock();
+            let sb = &self.superblock;
             if sb.has_checksums() {
                 let crc = crc32c(crc32c(sb.seed, &block.to_le_bytes()), &bytes[..0x10]);
                 if crc32c(crc32c(crc, &[0; 4]), &bytes[0x14..]) != u32_at(&bytes, 0x10) {
@@ -130,17 +143,47 @@ impl Ext {
             } else {
                 values.get(offset..offset + size as usize).ok_or_else(bad)?.to_vec()
             };
-            out.push(RawXattr { index, name, value });
+            out.push(RawXattr { index, name, value, owner: (owner, u32_at(head, 12)) });
             at += (ENTRY + name_len).next_multiple_of(4);
         }
         Ok(())
     }
 }
 
+/// The number of a name's prefix, and the rest of the name.
+pub(crate) fn split_name(name: &[u8]) -> Option<(u8, &[u8])> {
+    match name {
+        b"system.posix_acl_access" => return Some((2, b"")),
+        b"system.posix_acl_default" => return Some((3, b"")),
+        _ => {}
+    }
+    [1, 4, 6].into_iter().find_map(|n| {
+        let rest = name.strip_prefix(prefix(n)?.as_bytes())?;
+        (!rest.is_empty()).then_some((n, rest))
+    })
+}
+
+/// From the form of the system call to that on disk.
+pub(crate) fn acl_to_disk(call: &[u8]) -> Option<Vec<u8>> {
+    if call.len() < 4 || u32_at(call, 0) != 2 || !(call.len() - 4).is_multiple_of(8) {
+        return None;
+    }
+    let mut out = 1u32.to_le_bytes().to_vec();
+    for entry in call[4..].chunks_exact(8) {
+        out.extend_from_slice(&entry[..4]);
+        if matches!(u16_at(entry, 0), USER | GROUP) {
+            out.extend_from_slice(&entry[4..]);
+        }
+    }
+    Some(out)
+}
+
+/// Tags of entries with a number.
+const USER: u16 = 2;
+const GROUP: u16 = 8;
+
 /// From the form on disk (version 1: entries without a number are short) to that of the system call (version 2: all are long).
 fn acl(disk: &[u8]) -> Option<Vec<u8>> {
-    const USER: u16 = 2;
-    const GROUP: u16 = 8;
     if disk.len() < 4 || u32_at(disk, 0) != 1 {
         return None;
     }

@@ -1,0 +1,123 @@
+//! Blocks of metadata in memory. A block's bytes are shared and never change in place while somebody else has them: what a transaction has
+//! frozen, or an operation may go back to, stays as it is.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Bytes of one block.
+pub(crate) type Bytes = Arc<Vec<u8>>;
+
+/// Blocks that nothing holds are kept up to this many bytes.
+const MOST: usize = 16 << 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct Cache(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    blocks: HashMap<u64, Entry>,
+    /// Bytes of those without a hold.
+    free: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    /// How many transactions have it and it is not at home yet.
+    holds: u32,
+    /// Asked for since the last sweep.
+    used: bool,
+}
+
+impl Cache {
+    pub(crate) fn get(&self, block: u64) -> Option<Bytes> {
+        let mut inner = self.0.lock();
+        let entry = inner.blocks.get_mut(&block)?;
+        entry.used = true;
+        Some(entry.bytes.clone())
+    }
+
+    /// Keeps what has been read, unless somebody was faster; what is there now.
+    pub(crate) fn add(&self, block: u64, bytes: Bytes) -> Bytes {
+        let mut inner = self.0.lock();
+        if let Some(entry) = inner.blocks.get(&block) {
+            return entry.bytes.clone();
+        }
+        inner.free += bytes.len();
+        if inner.free > MOST {
+            inner.sweep();
+        }
+        inner.blocks.insert(block, Entry { bytes: bytes.clone(), holds: 0, used: true });
+        bytes
+    }
+
+    /// Puts other bytes in a block's place.
+    pub(crate) fn set(&self, block: u64, bytes: Bytes) {
+        let mut inner = self.0.lock();
+        match inner.blocks.get_mut(&block) {
+            Some(entry) => entry.bytes = bytes,
+            None => {
+                inner.free += bytes.len();
+                inner.blocks.insert(block, Entry { bytes, holds: 0, used: true });
+            }
+        }
+    }
+
+    /// Changes a block's bytes: in place, if nobody else has them.
+    pub(crate) fn change<T>(&self, block: u64, change: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
+        let mut inner = self.0.lock();
+        let entry = inner.blocks.get_mut(&block)?;
+        Some(change(Arc::make_mut(&mut entry.bytes).as_mut_slice()))
+    }
+
+    /// Forgets a block.
+    pub(crate) fn drop_block(&self, block: u64) {
+        let mut inner = self.0.lock();
+        if let Some(entry) = inner.blocks.remove(&block)
+            && entry.holds == 0
+        {
+            inner.free -= entry.bytes.len();
+        }
+    }
+
+    /// Keeps a block for as long as somebody holds it.
+    pub(crate) fn hold(&self, block: u64) {
+        let mut inner = self.0.lock();
+        let Inner { blocks, free } = &mut *inner;
+        if let Some(entry) = blocks.get_mut(&block) {
+            if entry.holds == 0 {
+                *free -= entry.bytes.len();
+            }
+            entry.holds += 1;
+        }
+    }
+
+    /// Ends a hold.
+    pub(crate) fn release(&self, block: u64) {
+        let mut inner = self.0.lock();
+        let Inner { blocks, free } = &mut *inner;
+        if let Some(entry) = blocks.get_mut(&block)
+            && entry.holds > 0
+        {
+            entry.holds -= 1;
+            if entry.holds == 0 {
+                *free += entry.bytes.len();
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Drops what nobody has asked for since the last time.
+    fn sweep(&mut self) {
+        let free = &mut self.free;
+        self.blocks.retain(|_, entry| {
+            let keep = entry.holds > 0 || std::mem::take(&mut entry.used);
+            if !keep {
+                *free -= entry.bytes.len();
+            }
+            keep
+        });
+    }
+}

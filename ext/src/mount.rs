@@ -1,0 +1,232 @@
+//! Mounting for writing, transactions on their way to the device, and unmounting.
+
+use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
+use crate::checksum::crc32c;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::features::{Incompat, RoCompat};
+use crate::fs::{Ext, core_of};
+use crate::inode::Time;
+use crate::journal::{Frozen, Journal, Log, write_home};
+use crate::superblock;
+use crate::transaction::{Op, Running};
+use block_device::BlockDevice;
+use lock_api::{RawRwLock, RwLock};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Features that may be there when something is written.
+const WRITABLE: RoCompat = RoCompat::SPARSE_SUPER
+    .union(RoCompat::LARGE_FILE)
+    .union(RoCompat::HUGE_FILE)
+    .union(RoCompat::GDT_CSUM)
+    .union(RoCompat::DIR_NLINK)
+    .union(RoCompat::EXTRA_ISIZE)
+    .union(RoCompat::METADATA_CSUM);
+/// Blocks of one operation, at most, beside those that depend on its size.
+const ONE_OPERATION: usize = 256;
+/// A transaction is committed when it has so many blocks, where no journal sets the limit.
+const WITHOUT_JOURNAL: usize = 4096;
+
+// Of the superblock: fs/ext4/ext4.h.
+const WRITE_TIME: usize = 0x30;
+const MOUNT_TIME: usize = 0x2c;
+const MOUNTS: usize = 0x34;
+const STATE: usize = 0x3a;
+const INCOMPAT: usize = 0x60;
+const CLEAN: u16 = 1;
+
+/// Where the times of inodes come from.
+pub type Clock = fn() -> Time;
+
+/// The host's clock.
+pub fn host_clock() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time { sec: since.as_secs() as i64, nsec: since.subsec_nanos() }
+}
+
+/// Changes the superblock on the device, outside of any transaction.
+fn edit_superblock(core: &Core, change: impl FnOnce(&mut [u8])) -> Result<()> {
+    let (block, at) = core.superblock.place();
+    let mut bytes = core.block(block)?.to_vec();
+    let sb = &mut bytes[at..at + superblock::SIZE];
+    change(sb);
+    if core.superblock.has_checksums() {
+        let sum = crc32c(!0, &sb[..superblock::CHECKED]);
+        put_u32(sb, superblock::CHECKED, sum);
+    }
+    core.write_block(block, &bytes)?;
+    core.flush()?;
+    core.cache.set(block, Arc::new(bytes));
+    Ok(())
+}
+
+fn set_recover(b: &mut [u8], on: bool) {
+    let bits = u32_at(b, INCOMPAT) & !Incompat::RECOVER.bits();
+    put_u32(b, INCOMPAT, bits | if on { Incompat::RECOVER.bits() } else { 0 });
+}
+
+/// Replays the journal onto the device.
+fn replay(mut core: Core) -> Result<Core> {
+    if !core.superblock.asks_for_recovery() {
+        return Ok(core);
+    }
+    let mut log = Log::open(&core, core.superblock.journal_inode)?;
+    let recovered = log.recover()?;
+    for (block, bytes) in &recovered.blocks {
+        core.write_block(*block, bytes)?;
+    }
+    core.flush()?;
+    log.clear(recovered.next_sequence())?;
+    core.flush()?;
+    core = core_of(core.device)?;
+    edit_superblock(&core, |b| set_recover(b, false))?;
+    core_of(core.device)
+}
+
+impl Ext {
+    /// Mounts what is on a device, for writing: the journal is replayed, and what a crash left half removed goes.
+    pub fn open_rw(device: Arc<dyn BlockDevice>) -> Result<Ext> {
+        Ext::open_rw_with(device, host_clock)
+    }
+}
+
+impl<R: RawRwLock> Ext<R> {
+    /// [`Ext::open_rw`], with locks and times of another kind.
+    pub fn open_rw_with(device: Arc<dyn BlockDevice>, clock: Clock) -> Result<Ext<R>> {
+        if device.read_only() {
+            return Err(Error::ReadOnly);
+        }
+        let core = core_of(device)?;
+        let odd = core.superblock.ro_compat - WRITABLE - RoCompat::ORPHAN_PRESENT;
+        if !odd.is_empty() {
+            return Err(Error::Unsupported(format!("writing with ro_compat {:#x}", odd.bits())));
+        }
+        if core.superblock.incompat.contains(Incompat::MMP) {
+            return Err(Error::Unsupported("writing with mmp".into()));
+        }
+        if core.superblock.ro_compat.contains(RoCompat::ORPHAN_PRESENT) {
+            return Err(Error::Unsupported("orphans in the orphan file".into()));
+        }
+        let core = replay(core)?;
+        let journal = match core.superblock.journal_inode {
+            0 => None,
+            inode => Some(Log::open(&core, inode)?.begin()?),
+        };
+        let journaled = journal.is_some();
+        edit_superblock(&core, |b| {
+            set_recover(b, journaled);
+            let state = u16_at(b, STATE);
+            put_u16(b, STATE, if journaled { state } else { state & !CLEAN });
+            put_u32(b, MOUNT_TIME, clock().sec as u32);
+            let mounts = u16_at(b, MOUNTS).wrapping_add(1);
+            put_u16(b, MOUNTS, mounts);
+        })?;
+        let number = journal.as_ref().map_or(1, Journal::sequence);
+        let running = Running { number, ..Running::default() };
+        let fs = Ext::assembled(core, running, journal, clock)?;
+        fs.end_orphans()?;
+        Ok(fs)
+    }
+
+    fn assembled(core: Core, running: Running, journal: Option<Journal>, clock: Clock) -> Result<Ext<R>> {
+        for number in 0..core.superblock.groups() {
+            core.group(number)?;
+        }
+        let most = journal.as_ref().map_or(WITHOUT_JOURNAL, Journal::most).max(2 * ONE_OPERATION);
+        Ok(Ext { core, running: RwLock::new(running), journal: RwLock::new(journal), most, clock })
+    }
+
+    /// Orphans of a crash: those without a name end, those that were being cut are cut.
+    fn end_orphans(&self) -> Result<()> {
+        for number in self.operate(|op| op.orphans())? {
+            let inode = self.core.inode(number)?;
+            if inode.links == 0 {
+                self.release(number)?;
+            } else {
+                self.cut_orphan(number, inode.size)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs an operation in the running transaction; commits that before, if it is large.
+    pub(crate) fn operate<T>(&self, work: impl FnOnce(&mut Op<'_>) -> Result<T>) -> Result<T> {
+        let mut running = self.running.write();
+        while !running.blocks.is_empty() && running.blocks.len() + ONE_OPERATION > self.most {
+            let number = running.number;
+            drop(running);
+            self.commit_up_to(number)?;
+            running = self.running.write();
+        }
+        Op::run(&self.core, &mut running, (self.clock)(), work)
+    }
+
+    /// Makes everything durable that has been done so far: fsync(2), sync(2).
+    pub fn commit(&self) -> Result<()> {
+        let number = self.running.read().number;
+        self.commit_up_to(number)
+    }
+
+    /// Commits the transaction of this number, unless somebody else has meanwhile.
+    fn commit_up_to(&self, number: u32) -> Result<()> {
+        let mut journal = self.journal.write();
+        let frozen = {
+            let mut running = self.running.write();
+            if running.number.wrapping_sub(number) as i32 > 0 {
+                return Ok(());
+            }
+            if running.read_only {
+                return Err(Error::ReadOnly);
+            }
+            if running.blocks.is_empty() && running.revoked.is_empty() {
+                drop(running);
+                // There may be data of files.
+                return self.core.flush();
+            }
+            running.number = running.number.wrapping_add(1);
+            let blocks = std::mem::take(&mut running.blocks);
+            let blocks = blocks.into_iter().filter_map(|b| self.core.cache.get(b).map(|bytes| (b, bytes)));
+            let revoked = std::mem::take(&mut running.revoked).into_iter().collect();
+            let frozen = Frozen { blocks: blocks.collect(), revoked };
+            running.freezing = std::mem::take(&mut running.freed);
+            frozen
+        };
+        let done = match &mut *journal {
+            Some(journal) => journal.commit(&self.core, &frozen),
+            None => self.write_through(&frozen),
+        };
+        let mut running = self.running.write();
+        running.freezing = crate::alloc::Busy::default();
+        // What could not be written is nowhere: nothing may build on it.
+        running.read_only |= done.is_err();
+        done
+    }
+
+    fn write_through(&self, frozen: &Frozen) -> Result<()> {
+        self.core.flush()?;
+        write_home(&self.core, frozen.blocks.iter().map(|(b, bytes)| (*b, bytes)))?;
+        for (block, _) in &frozen.blocks {
+            self.core.cache.release(*block);
+        }
+        self.core.flush()
+    }
+
+    /// Commits, brings everything home, and marks the file system as clean.
+    pub fn unmount(self) -> Result<()> {
+        if self.running.read().read_only {
+            return Ok(());
+        }
+        self.commit()?;
+        if let Some(journal) = &mut *self.journal.write() {
+            journal.checkpoint(&self.core)?;
+        }
+        let now = (self.clock)();
+        edit_superblock(&self.core, |b| {
+            set_recover(b, false);
+            let state = u16_at(b, STATE) | CLEAN;
+            put_u16(b, STATE, state);
+            put_u32(b, WRITE_TIME, now.sec as u32);
+        })
+    }
+}
