@@ -1,6 +1,6 @@
 //! Random operations, and a model of what they make.
 
-#![allow(clippy::expect_used)]
+#![allow(dead_code, clippy::expect_used)]
 
 use block_device::HostFile;
 use ext::{Changes, Error, Ext, Inode, InodeNumber, NewInode, XattrMode};
