@@ -64,9 +64,6 @@ pub struct Entry {
     pub kind: FileType,
 }
 
-/// A directory is refused beyond this many bytes: it could only be damaged.
-const MOST: u64 = 1 << 40;
-
 impl Core {
     /// All entries of a directory, `.` and `..` among them, in the order in which they lie there.
     pub(crate) fn entries(&self, inode: &Inode) -> Result<Vec<Entry>> {
@@ -79,7 +76,7 @@ impl Core {
             return Ok(out);
         }
         let size = u64::from(self.superblock.block_size);
-        if !inode.size.is_multiple_of(size) || inode.size > MOST {
+        if !inode.size.is_multiple_of(size) || inode.size / size > self.superblock.blocks {
             return Err(Error::inode(inode.number, format!("a directory of {} bytes", inode.size)));
         }
         for logical in 0..inode.size / size {
@@ -107,7 +104,7 @@ impl Core {
 
     fn lookup_indexed(&self, directory: &Inode, name: &[u8]) -> Result<InodeNumber> {
         let mut way = self.way(directory, name)?;
-        loop {
+        for _ in 0..directory.size / self.block_size() {
             let block = self.directory_block(directory, way.leaf)?;
             let bytes = self.block(block)?;
             self.check_block(directory, block, &bytes, false)?;
@@ -120,6 +117,7 @@ impl Core {
                 return Err(Error::NotFound);
             }
         }
+        Err(Error::inode(directory.number, "its hash tree has no end"))
     }
 
     /// The inode of a path, with links followed nowhere.

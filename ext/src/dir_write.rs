@@ -40,7 +40,7 @@ impl Op<'_> {
         if inode.flags.contains(Flags::INDEX) && name != b".." {
             let mut way = self.way(inode, name)?;
             let mut all = vec![way.leaf];
-            while self.next_leaf(inode, &mut way)? {
+            while all.len() as u64 <= inode.size / self.block_size() && self.next_leaf(inode, &mut way)? {
                 all.push(way.leaf);
             }
             return Ok(all);

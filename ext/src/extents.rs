@@ -135,8 +135,12 @@ impl Core {
         Node::parse(0, &inode.block).map_err(|what| Error::inode(inode.number, what))
     }
 
-    /// A node below another, checked.
-    pub(crate) fn extent_child(&self, inode: &Inode, block: u64, depth: u16) -> Result<Node> {
+    /// The node below another at one of its slots, checked.
+    pub(crate) fn extent_child(&self, inode: &Inode, parent: &Node, at: usize) -> Result<Node> {
+        let bad = |what: &str| Err(Error::inode(inode.number, what));
+        let Some(slot) = parent.slots.get(at) else { return bad("an extent tree without a child") };
+        let (block, depth) = (slot.block, parent.depth.saturating_sub(1));
+        let end = parent.slots.get(at + 1).map_or(1 << 32, |s| u64::from(s.logical));
         let bytes = self.block(block)?;
         let node = Node::parse(block, &bytes)
             .map_err(|what| Error::block(block, format!("{what}, of inode {}", inode.number)))?;
@@ -145,6 +149,12 @@ impl Core {
                 block,
                 format!("depth {} where {depth} was to be, of inode {}", node.depth, inode.number),
             ));
+        }
+        // Where each keeps to its range, no node can be reached twice.
+        if node.slots.first().is_some_and(|f| f.logical < slot.logical)
+            || node.slots.last().is_some_and(|l| l.end() > end)
+        {
+            return Err(Error::block(block, format!("extents out of range, of inode {}", inode.number)));
         }
         let at = HEADER + node.max * ENTRY;
         if self.superblock.has_checksums()
@@ -210,7 +220,7 @@ impl Op<'_> {
         let mut places = Vec::new();
         while let Some(node) = path.last().filter(|n| n.depth > 0) {
             let at = node.position(new.logical.into());
-            let child = self.extent_child(inode, node.slots[at].block, node.depth - 1)?;
+            let child = self.extent_child(inode, node, at)?;
             places.push(at);
             path.push(child);
         }
@@ -340,7 +350,7 @@ impl Op<'_> {
                 kept.push(slot);
                 continue;
             }
-            let mut child = self.extent_child(inode, slot.block, node.depth - 1)?;
+            let mut child = self.extent_child(inode, node, n)?;
             self.take_below(inode, &mut child, (from, to), taken, rest)?;
             if let Some(first) = child.slots.first() {
                 slot.logical = first.logical;

@@ -66,7 +66,7 @@ impl Core {
                 let (len, unwritten) = (u64::from(slot.len) - into, slot.unwritten);
                 return Ok(Run { logical, len, physical: Some(slot.block + into), unwritten });
             }
-            node = self.extent_child(inode, slot.block, node.depth - 1)?;
+            node = self.extent_child(inode, &node, after - 1)?;
         }
     }
 

@@ -35,7 +35,7 @@ impl Op<'_> {
     fn count_directory(&self, parent: &mut Inode, more: bool) -> Result<()> {
         match (parent.links, more) {
             (1, _) => {}
-            (n, true) if n + 1 >= MAX_LINKS => {
+            (n, true) if n >= MAX_LINKS - 1 => {
                 if !self.superblock.ro_compat.contains(RoCompat::DIR_NLINK) {
                     return Err(Error::TooManyLinks);
                 }

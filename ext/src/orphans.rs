@@ -20,7 +20,7 @@ impl Op<'_> {
         let mut all = Vec::new();
         let mut next = self.first_orphan()?;
         while next != 0 {
-            if all.len() > self.superblock.inodes as usize || all.contains(&next) && all.len() > 100_000 {
+            if all.len() > self.superblock.inodes as usize {
                 return Err(Error::inode(next, "the list of orphans has no end"));
             }
             all.push(next);

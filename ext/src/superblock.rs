@@ -167,6 +167,9 @@ impl Superblock {
         if !(1..=bits).contains(&self.inodes_per_group) {
             return bad(format!("{} inodes a group", self.inodes_per_group));
         }
+        if !(11..=self.inodes).contains(&self.first_inode) {
+            return bad(format!("first inode {}", self.first_inode));
+        }
         let size = u32::from(self.inode_size);
         if size < 128 || !size.is_power_of_two() || size > self.block_size {
             return bad(format!("inodes of {size} bytes"));

@@ -106,16 +106,21 @@ impl Op<'_> {
         if HEADER + outside.iter().map(room_of).sum::<usize>() + 4 > size {
             return Err(Error::NoSpace);
         }
-        self.put_inside(inode, &inside);
+        self.put_inside(inode, &inside)?;
         self.put_outside(inode, outside)
     }
 
-    fn put_inside(&self, inode: &mut Inode, all: &[RawXattr]) {
+    fn put_inside(&self, inode: &mut Inode, all: &[RawXattr]) -> Result<()> {
+        let taken: usize = all.iter().map(room_of).sum();
+        if !all.is_empty() && taken + 8 > inode.tail.len() {
+            return Err(Error::inode(inode.number, "its attributes lie over each other"));
+        }
         inode.tail.fill(0);
-        if !all.is_empty() && inode.tail.len() > 8 {
+        if !all.is_empty() {
             put_u32(&mut inode.tail, 0, MAGIC);
             lay_out(&mut inode.tail, 4, 4, &all.iter().collect::<Vec<_>>(), false);
         }
+        Ok(())
     }
 
     fn put_outside(&mut self, inode: &mut Inode, mut all: Vec<RawXattr>) -> Result<()> {

@@ -32,7 +32,8 @@ fail() {
     failures=$((failures + 1))
     echo "FAILED: $* (run $runs, kernel seed $1)"
     grep 'child seed\|sane\|do not end' "$dir/log/out" | tail -n 4
-    grep -v 'uml_kernel::\|  at \|^ *[0-9]*: ' "$dir/log/err" | head
+    grep -v 'uml_kernel::\|  at \|^ *[0-9]*: \|is not there' "$dir/log/err" | head
+    grep -v 'is not there' "$dir/log/err" | tail -n 5
     grep -A1 'uml_kernel::' "$dir/log/err" | head -n 16
 }
 
@@ -46,7 +47,7 @@ while [ $SECONDS -lt $end ]; do
     if [ "$(id -u)" = 0 ] && [ $((runs % 2)) = 0 ] && command -v setpriv > /dev/null; then
         as=(setpriv --reuid 65534 --regid 65534 --clear-groups)
     fi
-    (cd "$dir" && exec timeout -v -s QUIT -k 2 $((left + 60)) "${as[@]}" ./uml-kernel run --root "$dir/root" mem=512M ncpus=2 -- \
+    (cd "$dir" && exec timeout -v -s QUIT -k 2 $((left + 60)) "${as[@]}" ./uml-kernel run --log --root "$dir/root" mem=512M ncpus=2 -- \
         /bin/guest-tests fuzz --guest --seconds "$left" --seed "$this" < /dev/null > "$dir/log/out" 2> "$dir/log/err") &
     pid=$!
     # The stubs have a session of their own, that the first one began: how to find those that stay behind.

@@ -96,7 +96,7 @@ impl Op<'_> {
             crc32c(seed, &bytes[..per as usize / 8])
         })?;
         let (sums, wide) = (self.superblock.has_checksums(), self.superblock.desc_size >= 64);
-        let by = |n: u32, more: bool| if more { n + 1 } else { n.saturating_sub(1) };
+        let by = |n: u32, more: bool| if more { n.saturating_add(1) } else { n.saturating_sub(1) };
         let free = by(group.free_inodes, !used);
         let directories = if directory { by(group.directories, used) } else { group.directories };
         let unused = if used { group.unused_inodes.min(per - 1 - index as u32) } else { group.unused_inodes };

@@ -31,6 +31,9 @@ pub(crate) struct Place(Vec<Run>);
 impl Place {
     fn of(core: &Core, inode: &Inode) -> Result<Place> {
         let blocks = inode.size / u64::from(core.superblock.block_size);
+        if blocks > core.superblock.blocks {
+            return Err(Error::inode(inode.number, format!("a journal of {blocks} blocks")));
+        }
         let (mut at, mut runs) = (0, Vec::new());
         while at < blocks {
             let run = core.run(inode, at)?;

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::expect_used)]
 
 use block_device::HostFile;
-use ext::{Changes, Error, Ext, Inode, InodeNumber, NewInode, XattrMode};
+use ext::{Changes, Error, Ext, Inode, InodeNumber, NewInode, Space, XattrMode};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Session {
 
     pub(crate) fn step(&mut self, ext: &Ext) {
         let find = |path: &[u8]| ext.find(path).expect("a path of the model").number;
-        match self.random.below(22) {
+        match self.random.below(25) {
             0..4 => {
                 let path = self.fresh_name();
                 let (dir, name) = split(&path);
@@ -202,7 +202,8 @@ impl Session {
                 let node = self.names[&path];
                 self.nodes.get_mut(&node).expect("a node").1 = mode;
             }
-            _ => self.xattr(ext),
+            20..22 => self.xattr(ext),
+            _ => self.space(ext),
         }
     }
 
@@ -241,6 +242,55 @@ impl Session {
         bytes.resize(size, 0);
         let number = ext.find(&path).expect("a file").number;
         ext.truncate(number, size as u64).expect("it is cut");
+    }
+
+    fn space(&mut self, ext: &Ext) {
+        let Some(path) = self.some(|n| matches!(n, Node::File(_))) else { return };
+        let node = self.names[&path];
+        let number = ext.find(&path).expect("a file").number;
+        let size = ext.superblock().block_size as usize;
+        let Node::File(bytes) = &mut self.nodes.get_mut(&node).expect("a node").0 else { return };
+        let keep_size = self.random.below(2) == 0;
+        let mut at = self.random.below(bytes.len() + 10_000);
+        let mut len = 1 + self.random.below(200_000);
+        let how = match self.random.below(5) {
+            0 => Space::Allocate { keep_size },
+            1 => Space::Punch,
+            2 => Space::Zero { keep_size },
+            3 => Space::Collapse,
+            _ => Space::Insert,
+        };
+        let moves = matches!(how, Space::Collapse | Space::Insert);
+        if moves {
+            (at, len) = (at / size * size, len.next_multiple_of(size));
+        }
+        match ext.fallocate(number, how, at as u64, len as u64) {
+            Ok(_) => {}
+            Err(Error::NotSupported) => return,
+            Err(Error::Invalid) => {
+                assert!(moves && (at >= bytes.len() || how == Space::Collapse && at + len >= bytes.len()));
+                return;
+            }
+            Err(Error::NoSpace) => return self.forget_file(ext, &path),
+            Err(e) => panic!("{e}"),
+        }
+        let end = at + len;
+        match how {
+            Space::Allocate { keep_size } => {
+                if !keep_size && bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+            }
+            Space::Punch | Space::Zero { .. } => {
+                if how == (Space::Zero { keep_size: false }) && bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                let (from, upto) = (at.min(bytes.len()), end.min(bytes.len()));
+                bytes[from..upto].fill(0);
+            }
+            Space::Collapse => drop(bytes.drain(at..end)),
+            Space::Insert => drop(bytes.splice(at..at, vec![0; len])),
+        }
     }
 
     fn rename(&mut self, ext: &Ext) {

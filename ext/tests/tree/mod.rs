@@ -147,10 +147,10 @@ pub(crate) fn compare(ours: &Tree, theirs: &Tree, what: &str) {
         let other = &theirs[path];
         let shown = String::from_utf8_lossy(path);
         assert!(seen.content == other.content, "{what}: {shown}: other bytes");
-        let (mut a, mut b) = (format!("{seen:?}"), format!("{other:?}"));
-        a.truncate(500);
-        b.truncate(500);
-        assert!(seen == other, "{what}: {shown}:\n{a}\n{b}");
+        if seen != other {
+            let shortened = |s: &Seen| format!("{s:?}").chars().take(500).collect::<String>();
+            panic!("{what}: {shown}:\n{}\n{}", shortened(seen), shortened(other));
+        }
     }
 }
 
