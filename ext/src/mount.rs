@@ -105,9 +105,6 @@ impl<R: RawRwLock> Ext<R> {
         if core.superblock.incompat.contains(Incompat::MMP) {
             return Err(Error::Unsupported("writing with mmp".into()));
         }
-        if core.superblock.ro_compat.contains(RoCompat::ORPHAN_PRESENT) {
-            return Err(Error::Unsupported("orphans in the orphan file".into()));
-        }
         let core = replay(core)?;
         let journal = match core.superblock.journal_inode {
             0 => None,
@@ -139,6 +136,9 @@ impl<R: RawRwLock> Ext<R> {
 
     /// Orphans of a crash: those without a name end, those that were being cut are cut.
     fn end_orphans(&self) -> Result<()> {
+        if self.core.superblock.ro_compat.contains(RoCompat::ORPHAN_PRESENT) {
+            self.operate(|op| op.empty_orphan_file())?;
+        }
         for number in self.operate(|op| op.orphans())? {
             let inode = self.core.inode(number)?;
             if inode.links == 0 {

@@ -63,6 +63,8 @@ pub struct Superblock {
     pub first_meta_bg: u32,
     /// Inode of the journal; 0 for none, or one on another device.
     pub(crate) journal_inode: u32,
+    /// Inode of the orphan file.
+    pub(crate) orphan_file: u32,
     /// A crash came in the middle of writing it; what it says of mounts may be of either time.
     pub(crate) torn: bool,
     /// Seed of all checksums.
@@ -117,6 +119,7 @@ impl Superblock {
             hash_version: b[0xfc],
             first_meta_bg: u32_at(b, 0x104),
             journal_inode: if first { 0 } else { u32_at(b, 0xe0) },
+            orphan_file: u32_at(b, 0x280),
             torn: false,
             seed,
         };

@@ -77,11 +77,23 @@ fn this_crate_reads_and_continues_what_it_wrote() {
         mke2fs(&image, arguments, "96M");
         let Some(mounted) = Mounted::new(&image, &at, "noatime") else { return };
         tree::make(&at);
+        // Files that have no name any more when it crashes: one is small, one is not.
+        let nameless: Vec<_> = [100, 3_000_000]
+            .iter()
+            .map(|len| {
+                let path = at.join("nameless");
+                std::fs::write(&path, vec![1; *len]).expect("a file");
+                let file = std::fs::File::open(&path).expect("it");
+                std::fs::remove_file(&path).expect("it goes");
+                file
+            })
+            .collect();
         Command::new("sync").arg("-f").arg(&at).status().expect("sync");
         // As a crash would leave it: some of it only in the journal.
         let crashed = dir.path().join("crashed");
         std::fs::copy(&image, &crashed).expect("a copy");
         let theirs = tree::of_host(&at);
+        drop(nameless);
         drop(mounted);
         tree::compare(&ours(&image), &theirs, what);
         if !arguments.contains(&"ext2") && !arguments.contains(&"^has_journal") {

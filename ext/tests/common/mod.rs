@@ -32,6 +32,7 @@ pub(crate) const SHAPES: &[(&str, &[&str])] = &[
     ("ext4, meta_bg", &["-t", "ext4", "-O", "meta_bg,^resize_inode", "-b", "1024"]),
     ("ext4, small inodes", &["-t", "ext4", "-I", "128", "-O", "^metadata_csum"]),
     ("ext4, 64 KiB", &["-t", "ext4", "-b", "65536", "-N", "8192"]),
+    ("ext4, orphan file", &["-t", "ext4", "-O", "orphan_file"]),
     ("ext4, no journal", &["-t", "ext4", "-O", "^has_journal"]),
     ("ext3", &["-t", "ext3"]),
     ("ext3, 1 KiB", &["-t", "ext3", "-b", "1024"]),
