@@ -197,7 +197,7 @@ impl Op<'_> {
 
 impl FileType {
     /// The type bits of a mode.
-    fn mode(self) -> u16 {
+    pub fn mode(self) -> u16 {
         use FileType::*;
         match self {
             Unknown => 0,

@@ -36,6 +36,15 @@ impl<R: RawRwLock> fmt::Debug for Ext<R> {
     }
 }
 
+/// What is free of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Blocks, those kept for root among them.
+    pub blocks: u64,
+    /// Inodes.
+    pub inodes: u32,
+}
+
 fn read_superblock(device: &dyn BlockDevice) -> Result<Superblock> {
     let mut bytes = [0; superblock::SIZE];
     if device.len() < superblock::OFFSET + superblock::SIZE as u64 {
@@ -115,6 +124,21 @@ impl<R: RawRwLock> Ext<R> {
     pub fn group(&self, number: u64) -> Result<Group> {
         let _no_change = self.running.read();
         self.core.group(number)
+    }
+
+    /// How much is free.
+    pub fn free(&self) -> Result<Free> {
+        let _no_change = self.running.read();
+        Ok(Free { blocks: self.core.free_blocks()?, inodes: self.core.free_inodes()? })
+    }
+
+    /// Blocks that are the file system's own, which statfs(2) does not count.
+    pub fn overhead(&self) -> u64 {
+        let sb = &self.core.superblock;
+        let table = u64::from(sb.inodes_per_group) * u64::from(sb.inode_size);
+        let table = table.div_ceil(self.core.block_size()) + 2;
+        let own = (0..sb.groups()).map(|g| crate::group::own_blocks(sb, g) + table).sum::<u64>();
+        own + u64::from(sb.first_data_block)
     }
 
     /// An inode by its number; ENOENT for one that is free.

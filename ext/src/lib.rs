@@ -7,7 +7,7 @@
 //! Every structure is checked where it is read: by its checksum, where the file system has them, and by its bounds. What is wrong is an
 //! [`Error`] that names the inode or block. On-disk shapes: the kernel's Documentation/filesystems/ext4, fs/ext4/ext4.h.
 //!
-//! Reading is here, from a file system that was not unmounted, too: its journal is replayed in memory. Writing is to come.
+//! How it works: docs/ext.md.
 
 mod alloc;
 mod blockmap;
@@ -45,7 +45,7 @@ mod xattr_write;
 pub use dir::{Entry, FileType};
 pub use error::{Error, Result};
 pub use features::{Compat, Incompat, RoCompat};
-pub use fs::Ext;
+pub use fs::{Ext, Free};
 pub use group::{Group, GroupFlags};
 pub use inode::{Flags, Inode, InodeNumber, Time};
 pub use inodes::NewInode;

@@ -213,7 +213,8 @@ impl<R: RawRwLock> Ext<R> {
     }
 
     /// Commits, brings everything home, and marks the file system as clean.
-    pub fn unmount(self) -> Result<()> {
+    /// Nothing is written after that.
+    pub fn unmount(&self) -> Result<()> {
         if self.running.read().read_only {
             return Ok(());
         }
@@ -227,6 +228,8 @@ impl<R: RawRwLock> Ext<R> {
             let state = u16_at(b, STATE) | CLEAN;
             put_u16(b, STATE, state);
             put_u32(b, WRITE_TIME, now.sec as u32);
-        })
+        })?;
+        self.running.write().read_only = true;
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! A Linux-ABI kernel that runs as an ordinary unprivileged program.
 pub mod base;
+pub mod block;
 pub mod boot;
 pub mod fs;
 pub mod mm;

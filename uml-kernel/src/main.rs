@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use uml_kernel::block::Spec;
 use uml_kernel::boot::{self, RunOptions};
 
 /// A Linux-ABI kernel that runs as an ordinary program.
@@ -27,6 +28,10 @@ struct Run {
     /// Host directory that is the guest's root, read-only.
     #[arg(long, default_value = "/")]
     root: PathBuf,
+    /// Disk whose file system (ext2, ext3, ext4) is the guest's root instead: an image, or a COW file over a base, made if it is not
+    /// there. At the end it is unmounted.
+    #[arg(long, value_name = "FILE[,BASE]", conflicts_with_all = ["root", "keep"])]
+    disk: Option<String>,
     /// Host directory that keeps what the guest changes, as an overlay's upper directory; a second run goes on there.
     /// Without it, changes are in memory and gone at the end.
     #[arg(long, value_name = "DIR")]
@@ -40,7 +45,7 @@ struct Run {
     /// Show the kernel's log on standard error.
     #[arg(long)]
     log: bool,
-    /// `mem=SIZE`, `ncpus=N`, then `--`, the command and its arguments.
+    /// `mem=SIZE`, `ncpus=N`, `ubdN=FILE[,BASE]`, then `--`, the command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     words: Vec<OsString>,
 }
@@ -74,7 +79,15 @@ fn main() -> ExitCode {
         command: Vec::new(),
         strace: run.strace,
         log: run.log,
+        disk_root: run.disk.is_some(),
+        disks: Vec::new(),
     };
+    if let Some(disk) = &run.disk {
+        match Spec::of(0, false, disk) {
+            Ok(spec) => options.disks.push(spec),
+            Err(e) => return fail(&format!("--disk: {e:#}")),
+        }
+    }
     let mut words = run.words.into_iter().peekable();
     while let Some(word) = words.peek().and_then(|w| w.to_str()) {
         match word.split_once('=') {
@@ -86,7 +99,15 @@ fn main() -> ExitCode {
                 Ok(n) if (1..=64).contains(&n) => options.ncpus = n,
                 _ => return fail(&format!("ncpus={value}: not a number of 1 to 64")),
             },
-            _ => break,
+            Some((word, value)) => match Spec::parse(word, value) {
+                Some(Ok(spec)) if options.disks.iter().all(|d| d.index != spec.index) => {
+                    options.disks.push(spec)
+                }
+                Some(Ok(_)) => return fail(&format!("{word}: there is such a disk already")),
+                Some(Err(e)) => return fail(&format!("{e:#}")),
+                None => break,
+            },
+            None => break,
         }
         words.next();
     }

@@ -32,6 +32,10 @@ pub struct RunOptions {
     pub strace: Option<String>,
     /// Show the kernel's log.
     pub log: bool,
+    /// Disks; the first is the root, if `disk` is set.
+    pub disks: Vec<crate::block::Spec>,
+    /// The root is on the first disk, not a directory.
+    pub disk_root: bool,
 }
 
 /// Default limits, as Linux sets them at start; in the order of their `RLIMIT_` numbers.
@@ -80,6 +84,9 @@ pub fn run(options: RunOptions) -> Result<i32> {
         crate::fs::dev::register(major, Arc::new(tty::open));
     }
     tty::register_sessions(Box::new(crate::task::sessions::Table));
+    for spec in &options.disks {
+        crate::block::add(spec.open()?);
+    }
     let ns = super::tree::build(&options)?;
     make_init(options.mem)?;
     let first = first_task(&options, ns, terminal.as_ref().map(super::terminal::Guard::tty))?;
@@ -103,6 +110,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
         }
     };
     platform.shut_down();
+    crate::fs::extfs::unmount_all();
     drop(terminal);
     drop(reaper);
     Ok(status)

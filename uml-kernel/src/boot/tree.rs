@@ -14,21 +14,14 @@ use std::sync::Arc;
 
 /// Builds it.
 pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
-    let lower = HostFs::open(&options.root, false)
-        .with_context(|| format!("cannot open {}", options.root.display()))?;
-    let upper: Arc<dyn FileSystem> = match &options.keep {
-        Some(dir) => HostFs::open(dir, true).with_context(|| format!("cannot open {}", dir.display()))?,
-        None => {
-            let attr = lower.root().attr()?;
-            TmpFs::new("tmpfs", options.mem / 2, attr.mode & 0o7777, attr.uid, attr.gid)
-        }
-    };
-    let root = Overlay::new(lower, upper, "user.overlay.");
-    let mount = Mount::new(root.clone(), Dentry::root(b"/", root.root()), "root", MountFlags::empty());
+    let root = if options.disk_root { disk_root()? } else { host_root(options)? };
+    let source = if options.disk_root { "/dev/root" } else { "root" };
+    let mount = Mount::new(root.clone(), Dentry::root(b"/", root.root()), source, MountFlags::empty());
     let ns = Namespace::new(mount);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     let dev = TmpFs::new("devtmpfs", 16 << 20, 0o755, 0, 0);
     crate::fs::devtmpfs::populate(&dev.root())?;
+    crate::block::populate(&dev.root())?;
     put(&ns, "/dev", dev, "devtmpfs", MountFlags::NOSUID)?;
     let pts = DevPts::new(PtsOptions { gid: Some(5), mode: 0o620, ptmxmode: 0o666, ..PtsOptions::default() });
     if let Some(console) = crate::fs::tty::console() {
@@ -47,6 +40,28 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
         put(&ns, &at, fs, &at, safe)?;
     }
     Ok(ns)
+}
+
+/// The file system on the first disk.
+fn disk_root() -> Result<Arc<dyn FileSystem>> {
+    let disk = crate::block::all().into_iter().next().context("there is no disk")?;
+    let fs = crate::fs::extfs::ExtFs::mount(b"ext4", &disk, false)
+        .with_context(|| format!("cannot mount {}: --log says more", disk.name))?;
+    Ok(fs)
+}
+
+/// The host's directory, with what changes above it.
+fn host_root(options: &RunOptions) -> Result<Arc<dyn FileSystem>> {
+    let lower = HostFs::open(&options.root, false)
+        .with_context(|| format!("cannot open {}", options.root.display()))?;
+    let upper: Arc<dyn FileSystem> = match &options.keep {
+        Some(dir) => HostFs::open(dir, true).with_context(|| format!("cannot open {}", dir.display()))?,
+        None => {
+            let attr = lower.root().attr()?;
+            TmpFs::new("tmpfs", options.mem / 2, attr.mode & 0o7777, attr.uid, attr.gid)
+        }
+    };
+    Ok(Overlay::new(lower, upper, "user.overlay."))
 }
 
 /// Mounts a file system at a path, if there is such a directory.

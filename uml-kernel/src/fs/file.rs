@@ -51,6 +51,10 @@ pub trait FileOps: Send + Sync + 'static {
     fn has_end(&self) -> bool {
         true
     }
+    /// Where it ends.
+    fn end(&self, file: &File) -> Result<u64> {
+        Ok(file.attr()?.size)
+    }
     /// Whether its position never moves: `lseek` accepts anything, and stays (null_lseek).
     fn stays_at_zero(&self) -> bool {
         false

@@ -8,6 +8,7 @@ pub mod devtmpfs;
 pub mod dirfile;
 pub mod epoll;
 pub mod eventfd;
+pub mod extfs;
 mod fdtable;
 mod file;
 pub mod hostfs;

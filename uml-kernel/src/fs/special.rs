@@ -12,7 +12,7 @@ pub(super) fn open_fifo(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
 /// Opens a device.
 pub(super) fn open_device(path: Path, attr: Attr, flags: OpenFlags) -> Result<Arc<File>> {
     if attr.kind() == super::kind::BLK {
-        return Err(Errno::ENXIO);
+        return crate::block::open(attr.rdev, path, flags);
     }
     super::dev::open_device(attr.rdev, path, flags)
 }

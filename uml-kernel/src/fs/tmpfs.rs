@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use content::Opened;
-pub use node::{Node, recount, seal};
+pub use node::{Node, recount, seal, without_setid};
 
 /// Bytes that all in-memory files hold, for `mem=`.
 pub static HELD: AtomicU64 = AtomicU64::new(0);

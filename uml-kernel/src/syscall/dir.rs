@@ -140,7 +140,17 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
     if !target.inode().attr()?.is_dir() {
         return Err(Errno::ENOTDIR);
     }
-    let fs = crate::fs::special::make_fs(&kind, &data)?;
+    let fs: Arc<dyn crate::fs::FileSystem> = match &kind[..] {
+        b"ext2" | b"ext3" | b"ext4" => {
+            let attr = ctx.find(libc::AT_FDCWD, &source, true)?.inode().attr()?;
+            if attr.kind() != crate::fs::kind::BLK {
+                return Err(Errno::ENOTBLK);
+            }
+            let disk = crate::block::find(attr.rdev).ok_or(Errno::ENXIO)?;
+            crate::fs::extfs::ExtFs::mount(&kind, &disk, wanted.contains(MountFlags::RDONLY))?
+        }
+        _ => crate::fs::special::make_fs(&kind, &data)?,
+    };
     let root = crate::fs::Dentry::root(b"/", fs.root());
     ns.mount(Mount::new(fs, root, &String::from_utf8_lossy(&source), wanted), target);
     Ok(0)

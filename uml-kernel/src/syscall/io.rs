@@ -459,13 +459,12 @@ fn lseek(ctx: &mut Ctx, [fd, offset, whence, ..]: Args) -> Result<u64> {
         return Err(Errno::ESPIPE);
     }
     let offset = offset as i64;
-    let attr = file.attr()?;
     let mut pos = file.pos().lock();
     let to = match whence as i32 {
         libc::SEEK_SET => offset,
         libc::SEEK_CUR => (*pos as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
         libc::SEEK_END if !file.ops().has_end() => return Err(Errno::EINVAL),
-        libc::SEEK_END => (attr.size as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
+        libc::SEEK_END => (file.ops().end(&file)? as i64).checked_add(offset).ok_or(Errno::EOVERFLOW)?,
         libc::SEEK_DATA | libc::SEEK_HOLE => {
             if offset < 0 {
                 return Err(Errno::ENXIO);

@@ -86,7 +86,7 @@ impl Dir {
 }
 
 /// A mode without what a write by another takes away: set-user-ID, and set-group-ID of what the group may execute.
-pub(super) fn without_setid(mode: u32) -> u32 {
+pub fn without_setid(mode: u32) -> u32 {
     mode & !if mode & 0o2010 == 0o2010 { 0o6000 } else { 0o4000 }
 }
 

@@ -1,0 +1,218 @@
+//! What a file holds. While it is mapped, all of it is in a memfd, which reading and writing see as well; what was stored there goes to the
+//! disk when it is synced, and at the end.
+
+use super::errno;
+use super::node::Node;
+use crate::base::{Errno, Result};
+use crate::fs::{File, FileOps, MapSource};
+use crate::platform::sys;
+use ext::Space;
+use rustix::fs::{Mode, OFlags};
+use std::any::Any;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+/// A file's bytes, where mappings have them.
+pub(super) struct Mapped {
+    fd: Arc<OwnedFd>,
+    /// Stores into it are to reach the file.
+    stored: bool,
+}
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 256 << 10;
+
+impl Node {
+    /// Sets the length.
+    pub(super) fn resize(&self, size: u64) -> Result<()> {
+        let mapped = self.mapped.lock();
+        self.fs.ext.truncate(self.number(), size).map_err(errno)?;
+        if let Some(mapped) = &*mapped {
+            rustix::fs::ftruncate(&*mapped.fd, size)?;
+        }
+        Ok(())
+    }
+
+    /// Puts what has been stored into mappings onto the disk: the pieces that differ from what is there.
+    pub(super) fn write_back(&self) -> Result<()> {
+        let mapped = self.mapped.lock();
+        let Some(mapped) = mapped.as_ref().filter(|m| m.stored) else { return Ok(()) };
+        let mut inode = self.inode()?;
+        let (mut ours, mut theirs) = (vec![0; PIECE], vec![0; PIECE]);
+        let mut at = 0;
+        while at < inode.size {
+            let n = PIECE.min((inode.size - at) as usize);
+            let read = rustix::io::pread(&*mapped.fd, &mut ours[..n], at)?;
+            ours[read..n].fill(0);
+            self.fs.ext.read(&inode, at, &mut theirs[..n]).map_err(errno)?;
+            for from in (0..n).step_by(4096) {
+                let end = (from + 4096).min(n);
+                if ours[from..end] != theirs[from..end] {
+                    let written = self.fs.ext.write(self.number(), at + from as u64, &ours[from..end]);
+                    inode = written.map_err(errno)?;
+                }
+            }
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    fn map(&self, shared_write: bool) -> Result<Arc<OwnedFd>> {
+        let mut mapped = self.mapped.lock();
+        if let Some(mapped) = &mut *mapped {
+            mapped.stored |= shared_write;
+            return Ok(mapped.fd.clone());
+        }
+        let inode = self.inode()?;
+        let fd = Arc::new(sys::memfd(c"disk", inode.size)?);
+        let mut buffer = vec![0; PIECE];
+        let mut at = 0;
+        while at < inode.size {
+            let run = self.fs.ext.run(&inode, at / self.block_size()).map_err(errno)?;
+            let end = (run.logical + run.len).saturating_mul(self.block_size()).min(inode.size);
+            if run.physical.is_none() && !inode.flags.contains(ext::Flags::INLINE_DATA) {
+                at = end;
+                continue;
+            }
+            let n = PIECE.min((inode.size - at) as usize);
+            self.fs.ext.read(&inode, at, &mut buffer[..n]).map_err(errno)?;
+            let mut done = 0;
+            while done < n {
+                done += rustix::io::pwrite(&*fd, &buffer[done..n], at + done as u64)?;
+            }
+            at += n as u64;
+        }
+        *mapped = Some(Mapped { fd: fd.clone(), stored: shared_write });
+        Ok(fd)
+    }
+
+    fn block_size(&self) -> u64 {
+        self.fs.ext.superblock().block_size.into()
+    }
+}
+
+/// An open file.
+pub(super) struct Opened(pub(super) Arc<Node>);
+
+impl Opened {
+    fn write_at(&self, from: &[u8], at: u64) -> Result<usize> {
+        let node = &self.0;
+        let mapped = node.mapped.lock();
+        let inode = node.fs.ext.write(node.number(), at, from).map_err(errno)?;
+        if let Some(mapped) = &*mapped {
+            rustix::io::pwrite(&*mapped.fd, from, at)?;
+        }
+        drop(mapped);
+        let mode = u32::from(inode.mode);
+        let without = crate::fs::tmpfs::without_setid(mode);
+        if without != mode {
+            node.fs
+                .ext
+                .change(node.number(), &ext::Changes { mode: Some(without as u16), ..Default::default() })
+                .map_err(errno)?;
+        }
+        Ok(from.len())
+    }
+}
+
+impl FileOps for Opened {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn read(&self, _: &File, into: &mut [u8], at: u64) -> Result<usize> {
+        if let Some(mapped) = &*self.0.mapped.lock() {
+            return Ok(rustix::io::pread(&*mapped.fd, into, at)?);
+        }
+        self.0.fs.ext.read(&self.0.inode()?, at, into).map_err(errno)
+    }
+
+    fn write(&self, _: &File, from: &[u8], at: u64) -> Result<usize> {
+        if from.is_empty() {
+            return Ok(0);
+        }
+        self.write_at(from, at)
+    }
+
+    fn append(&self, _: &File, from: &[u8]) -> Result<(usize, u64)> {
+        let _one_at_a_time = self.0.fs.tree.lock();
+        let end = self.0.inode()?.size;
+        let n = self.write_at(from, end)?;
+        Ok((n, end + n as u64))
+    }
+
+    fn seek_data(&self, _: &File, at: u64, data: bool) -> Result<u64> {
+        let (node, inode) = (&self.0, self.0.inode()?);
+        if at >= inode.size {
+            return Err(Errno::ENXIO);
+        }
+        let size = node.block_size();
+        let mut here = at;
+        while here < inode.size {
+            let run = node.fs.ext.run(&inode, here / size).map_err(errno)?;
+            let is_data =
+                run.physical.is_some() && !run.unwritten || inode.flags.contains(ext::Flags::INLINE_DATA);
+            if is_data == data {
+                return Ok(here);
+            }
+            here = (run.logical + run.len).saturating_mul(size);
+        }
+        if data { Err(Errno::ENXIO) } else { Ok(inode.size) }
+    }
+
+    fn map(&self, file: &File, shared_write: bool) -> Result<MapSource> {
+        let fd = self.0.map(shared_write || file.flags().writes())?;
+        if shared_write || file.flags().writes() {
+            return Ok(MapSource::Host(fd));
+        }
+        // Opened anew for reading: no mapping of it can be made writable.
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let reader = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(MapSource::Host(Arc::new(reader)))
+    }
+
+    fn sync(&self, _: &File, _: bool) -> Result<()> {
+        self.0.write_back()?;
+        self.0.fs.ext.commit().map_err(errno)
+    }
+
+    fn allocate(&self, _: &File, mode: u32, at: u64, len: u64) -> Result<()> {
+        const KEEP: u32 = 1;
+        let keep_size = mode & KEEP != 0;
+        let how = match mode & !KEEP {
+            0 => Space::Allocate { keep_size },
+            2 if keep_size => Space::Punch,
+            8 if !keep_size => Space::Collapse,
+            16 => Space::Zero { keep_size },
+            32 if !keep_size => Space::Insert,
+            _ => return Err(Errno::EOPNOTSUPP),
+        };
+        let node = &self.0;
+        node.write_back()?;
+        let inode = node.fs.ext.fallocate(node.number(), how, at, len).map_err(errno)?;
+        let moved = !matches!(how, Space::Allocate { .. });
+        if let Some(mapped) = &*node.mapped.lock() {
+            rustix::fs::ftruncate(&*mapped.fd, inode.size)?;
+            if moved {
+                refill(node, &inode, mapped, at)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a mapped file anew from a byte on: its blocks have moved.
+fn refill(node: &Node, inode: &ext::Inode, mapped: &Mapped, from: u64) -> Result<()> {
+    let mut buffer = vec![0; PIECE];
+    let mut at = from;
+    while at < inode.size {
+        let n = PIECE.min((inode.size - at) as usize);
+        node.fs.ext.read(inode, at, &mut buffer[..n]).map_err(errno)?;
+        let mut done = 0;
+        while done < n {
+            done += rustix::io::pwrite(&*mapped.fd, &buffer[done..n], at + done as u64)?;
+        }
+        at += n as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! ext2, ext3 and ext4 on a disk of the guest's, by the crate `ext`.
+//!
+//! Names and attributes are the crate's, asked for each time; this side keeps which inodes are in use, so that one without names ends when
+//! nobody has it open, and what of a file is mapped.
+
+mod content;
+mod node;
+
+use super::{FileSystem, Inode, StatFs};
+use crate::base::{Errno, Mutex, Rank, Result, time};
+use crate::block::Disk;
+use ext::{Ext, InodeNumber, Time};
+use node::Node;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// A mounted disk.
+pub struct ExtFs {
+    ext: Ext,
+    kind: &'static str,
+    dev: u64,
+    read_only: bool,
+    /// Inodes in use, by their numbers.
+    nodes: Mutex<HashMap<InodeNumber, Weak<Node>>>,
+    /// Held while names change.
+    tree: Mutex<()>,
+    gone: AtomicBool,
+    me: Weak<ExtFs>,
+}
+
+/// File systems that are to be unmounted at the guest's end.
+static MOUNTED: Mutex<Vec<Weak<ExtFs>>> = Mutex::new(Rank::Leaf, Vec::new());
+
+fn errno(e: ext::Error) -> Errno {
+    use ext::Error as E;
+    match e {
+        E::Io { source, .. } => {
+            crate::log!("ext: {source}");
+            Errno::from(source)
+        }
+        E::NotFound => Errno::ENOENT,
+        E::NotDirectory(_) => Errno::ENOTDIR,
+        E::IsDirectory(_) => Errno::EISDIR,
+        E::Exists => Errno::EEXIST,
+        E::NotEmpty => Errno::ENOTEMPTY,
+        E::NoSpace => Errno::ENOSPC,
+        E::ReadOnly => Errno::EROFS,
+        E::TooBig => Errno::EFBIG,
+        E::TooManyLinks => Errno::EMLINK,
+        E::NameTooLong => Errno::ENAMETOOLONG,
+        E::Invalid => Errno::EINVAL,
+        E::NoAttribute => Errno::ENODATA,
+        E::NotSupported | E::Unsupported(_) => Errno::EOPNOTSUPP,
+        E::NotExt(_) => Errno::EINVAL,
+        damaged => {
+            // The inode or block, for who looks into it.
+            crate::log!("ext: {damaged}");
+            Errno::EUCLEAN
+        }
+    }
+}
+
+/// The guest's clock.
+fn now() -> Time {
+    let now = time::real();
+    Time { sec: now.sec, nsec: now.nsec as u32 }
+}
+
+impl ExtFs {
+    /// Mounts a disk. What is not clean is recovered, if it may be written.
+    pub fn mount(kind: &[u8], disk: &Disk, read_only: bool) -> Result<Arc<ExtFs>> {
+        let kind = match kind {
+            b"ext2" => "ext2",
+            b"ext3" => "ext3",
+            _ => "ext4",
+        };
+        let read_only = read_only || disk.device.read_only();
+        let device = disk.device.clone();
+        let mounted = if read_only { Ext::open_with(device) } else { Ext::open_rw_with(device, now) };
+        let ext = mounted.map_err(|e| {
+            crate::log!("{kind}: {}: {e}", disk.name);
+            errno(e)
+        })?;
+        let fs = Arc::new_cyclic(|me| ExtFs {
+            ext,
+            kind,
+            dev: disk.number,
+            read_only,
+            nodes: Mutex::new(Rank::Leaf, HashMap::new()),
+            tree: Mutex::new(Rank::UpperInode, ()),
+            gone: AtomicBool::new(false),
+            me: me.clone(),
+        });
+        MOUNTED.lock().push(Arc::downgrade(&fs));
+        Ok(fs)
+    }
+
+    /// The node of an inode.
+    fn node(&self, number: InodeNumber) -> Result<Arc<Node>> {
+        let mut nodes = self.nodes.lock();
+        if let Some(node) = nodes.get(&number).and_then(Weak::upgrade) {
+            return Ok(node);
+        }
+        let fs = self.me.upgrade().ok_or(Errno::EIO)?;
+        let node = Node::new(fs, number);
+        if nodes.len() == nodes.capacity() {
+            nodes.retain(|_, n| n.strong_count() > 0);
+        }
+        nodes.insert(number, Arc::downgrade(&node));
+        Ok(node)
+    }
+
+    fn live(&self) -> Vec<Arc<Node>> {
+        self.nodes.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// An inode has lost its last name: it ends now, or when nobody has it any more.
+    fn unnamed(&self, inode: &ext::Inode) {
+        if inode.links > 0 {
+            return;
+        }
+        match self.nodes.lock().get(&inode.number).and_then(Weak::upgrade) {
+            Some(node) => node.set_unnamed(),
+            None => self.release(inode.number),
+        }
+    }
+
+    fn release(&self, number: InodeNumber) {
+        if self.gone.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Err(e) = self.ext.release(number) {
+            crate::log!("{}: inode {number} stays behind: {e}", self.kind);
+        }
+    }
+
+    /// Everything goes to the disk, and it is clean.
+    pub fn unmount(&self) -> Result<()> {
+        if self.read_only || self.gone.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        for node in self.live() {
+            node.write_back()?;
+            if node.is_unnamed() {
+                self.ext.release(node.number()).map_err(errno)?;
+            }
+        }
+        self.ext.unmount().map_err(errno)
+    }
+}
+
+/// Unmounts all there are, at the guest's end.
+pub fn unmount_all() {
+    let all: Vec<Arc<ExtFs>> = MOUNTED.lock().iter().filter_map(Weak::upgrade).collect();
+    for fs in all {
+        if let Err(e) = fs.unmount() {
+            crate::log!("{}: cannot be unmounted: {e}", fs.kind);
+        }
+    }
+}
+
+impl Drop for ExtFs {
+    fn drop(&mut self) {
+        if let Err(e) = self.unmount() {
+            crate::log!("{}: cannot be unmounted: {e}", self.kind);
+        }
+    }
+}
+
+impl FileSystem for ExtFs {
+    fn name(&self) -> &'static str {
+        self.kind
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        match self.node(Ext::ROOT) {
+            Ok(node) => node,
+            // Only while the last reference to it is being dropped.
+            Err(e) => unreachable!("the root of a file system: {e}"),
+        }
+    }
+
+    fn dev(&self) -> u64 {
+        self.dev
+    }
+
+    fn statfs(&self) -> Result<StatFs> {
+        let (sb, free) = (self.ext.superblock(), self.ext.free().map_err(errno)?);
+        Ok(StatFs {
+            magic: 0xef53,
+            bsize: sb.block_size.into(),
+            blocks: sb.blocks - self.ext.overhead().min(sb.blocks),
+            bfree: free.blocks,
+            bavail: free.blocks.saturating_sub(sb.reserved_blocks),
+            files: sb.inodes.into(),
+            ffree: free.inodes.into(),
+            namelen: 255,
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
+        for node in self.live() {
+            node.write_back()?;
+        }
+        self.ext.commit().map_err(errno)
+    }
+}

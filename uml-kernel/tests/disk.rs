@@ -1,0 +1,204 @@
+//! A guest whose root is on a disk: a COW file over an image that `mke2fs -d` made. A session changes it, the guest ends; e2fsck finds
+//! nothing, and a second guest sees what the first has done. When the kernel is killed in the middle, what was synced is there.
+
+#![allow(clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// Programs of the host's that the image gets, with their libraries.
+const PROGRAMS: &[&str] = &[
+    "bash",
+    "cat",
+    "cp",
+    "df",
+    "dd",
+    "head",
+    "ls",
+    "ln",
+    "mkdir",
+    "mv",
+    "rm",
+    "sha256sum",
+    "sleep",
+    "stat",
+    "sync",
+    "mount",
+    "umount",
+];
+
+fn output(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Copies a program and what it is linked with to the same paths below `tree`.
+fn install(tree: &Path, name: &str) {
+    let found = output("sh", &["-c", &format!("command -v {name}")]);
+    let program = PathBuf::from(text(&found.stdout).trim());
+    let linked = output("ldd", &[program.to_str().expect("a path")]);
+    let listed = text(&linked.stdout);
+    let libraries = listed.split_whitespace().filter(|w| w.starts_with('/')).map(PathBuf::from);
+    for file in libraries.chain([program.clone()]) {
+        let to = match file == program {
+            true => tree.join("bin").join(name),
+            false => tree.join(file.strip_prefix("/").expect("absolute")),
+        };
+        std::fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
+        std::fs::copy(&file, &to).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    }
+}
+
+struct Disk {
+    dir: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new(arguments: &[&str]) -> Disk {
+        let dir = tempfile::tempdir().expect("a directory");
+        let tree = dir.path().join("tree");
+        for d in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "mnt"] {
+            std::fs::create_dir_all(tree.join(d)).expect("a directory");
+        }
+        PROGRAMS.iter().for_each(|p| install(&tree, p));
+        std::fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/bash\n").expect("a file");
+        let disk = Disk { dir };
+        let image = disk.path("base.img");
+        let mut all = vec!["-q", "-F", "-d", tree.to_str().expect("a path")];
+        all.extend(arguments);
+        all.extend([image.to_str().expect("a path"), "160M"]);
+        let made = output("mke2fs", &all);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        disk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn kernel(&self, disk: &str, script: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uml-kernel"));
+        command.current_dir(self.dir.path()).args(["run", "--disk", disk, "--", "/bin/bash", "-c", script]);
+        command.env("PATH", "/bin").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a script in a guest; what it said.
+    fn run(&self, disk: &str, script: &str) -> String {
+        let out = self.kernel(disk, script).output().expect("it runs");
+        assert!(out.status.success(), "{script}: {}\n{}", out.status, text(&out.stderr));
+        text(&out.stdout)
+    }
+
+    /// What a COW disk shows, as an image; e2fsck looks at it.
+    fn flat(&self, cow: &str, name: &str) -> PathBuf {
+        let image = self.path(name);
+        let form = cow_ops::Form::Raw;
+        cow_ops::convert(&self.path(cow), &image, form, None, &block_device::Unobserved)
+            .expect("it is converted");
+        let checked = output("e2fsck", &["-fn", image.to_str().expect("a path")]);
+        assert!(checked.status.success(), "{}", text(&checked.stdout));
+        image
+    }
+}
+
+const SESSION: &str = "
+set -e
+mkdir /root/dir /root/gone
+for n in 1 2 3 4 5 6 7 8 9; do echo line $n > /root/dir/file$n; done
+cp /bin/cat /root/cat2; /root/cat2 /root/dir/file3
+ln -s dir/file4 /root/link; ln /root/dir/file5 /root/hard
+head -c 700000 /bin/bash > /root/part; sha256sum < /root/part
+mv /root/dir/file1 /root/moved; rm /root/dir/file2; rm -r /root/gone
+dd if=/bin/bash of=/root/part bs=1000 seek=300 count=7 conv=notrunc status=none
+exec 5> /root/open; echo more >&5; rm /root/open; echo and more >&5
+cat /root/link /root/hard /root/moved; ls /root /root/dir; sha256sum < /root/part
+";
+
+#[test]
+fn a_session_on_a_cow_disk() {
+    for shape in [&["-t", "ext4"][..], &["-t", "ext4", "-b", "4096"], &["-t", "ext3"], &["-t", "ext2"]] {
+        let disk = Disk::new(shape);
+        let base = std::fs::read(disk.path("base.img")).expect("the base");
+        let said = disk.run("s.cow,base.img", SESSION);
+        assert!(said.starts_with("line 3\n") && said.contains("line 4\nline 5\nline 1\n"), "{said}");
+        assert!(base == std::fs::read(disk.path("base.img")).expect("the base"), "the base has changed");
+        // The host's ext reads what was said.
+        let image = disk.flat("s.cow", "flat.img");
+        let debugfs = |request: &str| {
+            text(&output("debugfs", &["-R", request, image.to_str().expect("a path")]).stdout)
+        };
+        assert_eq!(debugfs("cat /root/moved"), "line 1\n");
+        assert_eq!(
+            debugfs("cat /root/cat2").len(),
+            text(&std::fs::read(disk.path("tree/bin/cat")).expect("it")).len()
+        );
+        let again = "cat /root/link /root/hard /root/moved; ls /root /root/dir; sha256sum < /root/part";
+        let second = disk.run("s.cow", again);
+        assert!(said.ends_with(&second), "{said}\n{second}");
+        // The image itself, without a COW file.
+        assert_eq!(disk.run("flat.img", again), second);
+    }
+}
+
+#[test]
+fn a_second_disk_is_mounted() {
+    let disk = Disk::new(&["-t", "ext4"]);
+    let other = disk.path("other.img");
+    let made = output("mke2fs", &["-q", "-F", "-t", "ext4", other.to_str().expect("a path"), "20M"]);
+    assert!(made.status.success());
+    let mut command = disk.kernel("s.cow,base.img", "");
+    let script = "mount -t ext4 /dev/ubdb /mnt && echo x > /mnt/file && ls /mnt && umount /mnt && ls /mnt && ls -l /dev/ubda";
+    command = {
+        let mut c = Command::new(command.get_program());
+        c.current_dir(disk.dir.path()).env("PATH", "/bin").stdin(Stdio::null());
+        c.args(["run", "--disk", "s.cow,base.img", "ubd1=other.img", "--", "/bin/bash", "-c", script]);
+        c
+    };
+    let out = command.output().expect("it runs");
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let said = text(&out.stdout);
+    assert!(said.starts_with("file\nlost+found\nbrw-rw----") && said.contains("98, 0"), "{said}");
+    let checked = output("e2fsck", &["-fn", other.to_str().expect("a path")]);
+    assert!(checked.status.success(), "{}", text(&checked.stdout));
+    assert_eq!(text(&output("debugfs", &["-R", "cat /file", other.to_str().expect("a path")]).stdout), "x\n");
+}
+
+#[test]
+fn what_was_synced_survives_a_kill() {
+    let disk = Disk::new(&["-t", "ext4"]);
+    let script = "n=0; while :; do n=$((n+1)); head -c $((n * 37 % 5000)) /bin/bash > /root/f$n; rm -f /root/f$((n-20)); sync /root/f$n /root; echo $n; done";
+    let mut synced = 0u32;
+    for round in 0..8 {
+        let cow = format!("k{round}.cow");
+        let mut child =
+            disk.kernel(&format!("{cow},base.img"), script).stdout(Stdio::piped()).spawn().expect("it runs");
+        let out = child.stdout.take().expect("its output");
+        let reader = std::thread::spawn(move || {
+            use std::io::BufRead as _;
+            std::io::BufReader::new(out)
+                .lines()
+                .map_while(Result::ok)
+                .filter_map(|l| l.parse::<u32>().ok())
+                .last()
+        });
+        std::thread::sleep(Duration::from_millis(700 + 130 * round));
+        child.kill().expect("it is killed");
+        child.wait().expect("its end");
+        let last = reader.join().expect("lines").unwrap_or(0);
+        synced += last;
+        let said = disk.run(&cow, "cd /root; for f in f*; do stat -c '%n %s' $f; done");
+        let size = |n: u32| format!("f{n} {}\n", n * 37 % 5000);
+        for n in last.saturating_sub(18).max(1)..=last {
+            assert!(said.contains(&size(n)), "round {round}: file {n} of {last} is missing:\n{said}");
+        }
+        disk.flat(&cow, &format!("k{round}.img"));
+        std::fs::remove_file(disk.path(&format!("k{round}.img"))).expect("it goes");
+    }
+    println!("{synced} files synced, none lost");
+    assert!(synced > 20);
+}
