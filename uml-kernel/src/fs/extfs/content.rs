@@ -26,7 +26,7 @@ impl Node {
     /// Sets the length.
     pub(super) fn resize(&self, size: u64) -> Result<()> {
         let mapped = self.mapped.lock();
-        self.fs.ext.truncate(self.number(), size).map_err(errno)?;
+        self.fs.changing().truncate(self.number(), size).map_err(errno)?;
         if let Some(mapped) = &*mapped {
             rustix::fs::ftruncate(&*mapped.fd, size)?;
         }
@@ -48,7 +48,7 @@ impl Node {
             for from in (0..n).step_by(4096) {
                 let end = (from + 4096).min(n);
                 if ours[from..end] != theirs[from..end] {
-                    let written = self.fs.ext.write(self.number(), at + from as u64, &ours[from..end]);
+                    let written = self.fs.changing().write(self.number(), at + from as u64, &ours[from..end]);
                     inode = written.map_err(errno)?;
                 }
             }
@@ -98,7 +98,7 @@ impl Opened {
     fn write_at(&self, from: &[u8], at: u64) -> Result<usize> {
         let node = &self.0;
         let mapped = node.mapped.lock();
-        let inode = node.fs.ext.write(node.number(), at, from).map_err(errno)?;
+        let inode = node.fs.changing().write(node.number(), at, from).map_err(errno)?;
         if let Some(mapped) = &*mapped {
             rustix::io::pwrite(&*mapped.fd, from, at)?;
         }
@@ -107,7 +107,7 @@ impl Opened {
         let without = crate::fs::tmpfs::without_setid(mode);
         if without != mode {
             node.fs
-                .ext
+                .changing()
                 .change(node.number(), &ext::Changes { mode: Some(without as u16), ..Default::default() })
                 .map_err(errno)?;
         }
@@ -189,7 +189,7 @@ impl FileOps for Opened {
         };
         let node = &self.0;
         node.write_back()?;
-        let inode = node.fs.ext.fallocate(node.number(), how, at, len).map_err(errno)?;
+        let inode = node.fs.changing().fallocate(node.number(), how, at, len).map_err(errno)?;
         let moved = !matches!(how, Space::Allocate { .. });
         if let Some(mapped) = &*node.mapped.lock() {
             rustix::fs::ftruncate(&*mapped.fd, inode.size)?;

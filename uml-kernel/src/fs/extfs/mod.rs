@@ -3,12 +3,14 @@
 //! Names and attributes are the crate's, asked for each time; this side keeps which inodes are in use, so that one without names ends when
 //! nobody has it open, and what of a file is mapped.
 
+mod commit;
 mod content;
 mod node;
 
 use super::{FileSystem, Inode, StatFs};
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use crate::block::Disk;
+use commit::Committer;
 use ext::{Ext, InodeNumber, Time};
 use node::Node;
 use std::collections::HashMap;
@@ -26,6 +28,7 @@ pub struct ExtFs {
     /// Held while names change.
     tree: Mutex<()>,
     gone: AtomicBool,
+    committer: Committer,
     me: Weak<ExtFs>,
 }
 
@@ -90,10 +93,17 @@ impl ExtFs {
             nodes: Mutex::new(Rank::Leaf, HashMap::new()),
             tree: Mutex::new(Rank::UpperInode, ()),
             gone: AtomicBool::new(false),
+            committer: Committer::start(me.clone(), read_only),
             me: me.clone(),
         });
         MOUNTED.lock().push(Arc::downgrade(&fs));
         Ok(fs)
+    }
+
+    /// The file system, to change something: that is committed some seconds later.
+    fn changing(&self) -> &Ext {
+        self.committer.changed();
+        &self.ext
     }
 
     /// The node of an inode.
@@ -130,7 +140,7 @@ impl ExtFs {
         if self.gone.load(Ordering::SeqCst) {
             return;
         }
-        if let Err(e) = self.ext.release(number) {
+        if let Err(e) = self.changing().release(number) {
             crate::log!("{}: inode {number} stays behind: {e}", self.kind);
         }
     }
@@ -140,6 +150,7 @@ impl ExtFs {
         if self.read_only || self.gone.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        self.committer.end();
         for node in self.live() {
             node.write_back()?;
             if node.is_unnamed() {

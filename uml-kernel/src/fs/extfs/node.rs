@@ -121,7 +121,7 @@ impl Inode for Node {
             mtime: change.mtime.map(back),
             ctime: None,
         };
-        self.fs.ext.change(self.number, &changes).map(drop).map_err(errno)
+        self.fs.changing().change(self.number, &changes).map(drop).map_err(errno)
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
@@ -132,14 +132,14 @@ impl Inode for Node {
     fn create(&self, name: &[u8], new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
         let _tree = self.fs.tree.lock();
         let made = match new.mode & kind::MASK {
-            kind::LNK => self.fs.ext.symlink(self.number, name, &Node::changes(new), new.target),
-            _ => self.fs.ext.make(self.number, name, &Node::changes(new)),
+            kind::LNK => self.fs.changing().symlink(self.number, name, &Node::changes(new), new.target),
+            _ => self.fs.changing().make(self.number, name, &Node::changes(new)),
         };
         self.fs.node(made.map_err(errno)?.number).map(|n| n as Arc<dyn Inode>)
     }
 
     fn create_unnamed(&self, new: &NewNode<'_>) -> Result<Arc<dyn Inode>> {
-        let made = self.fs.ext.make_nameless(self.number, &Node::changes(new)).map_err(errno)?;
+        let made = self.fs.changing().make_nameless(self.number, &Node::changes(new)).map_err(errno)?;
         let node = self.fs.node(made.number)?;
         node.set_unnamed();
         Ok(node)
@@ -148,21 +148,21 @@ impl Inode for Node {
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         let _tree = self.fs.tree.lock();
         let target = self.own(target)?;
-        self.fs.ext.link(target.number, self.number, name).map_err(errno)?;
+        self.fs.changing().link(target.number, self.number, name).map_err(errno)?;
         target.unnamed.store(false, Ordering::SeqCst);
         Ok(())
     }
 
     fn unlink(&self, name: &[u8]) -> Result<()> {
         let _tree = self.fs.tree.lock();
-        let inode = self.fs.ext.unlink(self.number, name).map_err(errno)?;
+        let inode = self.fs.changing().unlink(self.number, name).map_err(errno)?;
         self.fs.unnamed(&inode);
         Ok(())
     }
 
     fn rmdir(&self, name: &[u8]) -> Result<()> {
         let _tree = self.fs.tree.lock();
-        let inode = self.fs.ext.rmdir(self.number, name).map_err(errno)?;
+        let inode = self.fs.changing().rmdir(self.number, name).map_err(errno)?;
         self.fs.unnamed(&inode);
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Inode for Node {
         if flags & RENAME_NOREPLACE != 0 && self.fs.ext.lookup(&to.inode()?, to_name).is_ok() {
             return Err(Errno::EEXIST);
         }
-        let replaced = self.fs.ext.rename((self.number, name), (to.number, to_name)).map_err(errno)?;
+        let replaced = self.fs.changing().rename((self.number, name), (to.number, to_name)).map_err(errno)?;
         if let Some(inode) = replaced {
             self.fs.unnamed(&inode);
         }
@@ -222,11 +222,11 @@ impl Inode for Node {
             (_, true) => XattrMode::Replace,
             _ => XattrMode::Any,
         };
-        self.fs.ext.set_xattr(self.number, name, Some(value), mode).map(drop).map_err(errno)
+        self.fs.changing().set_xattr(self.number, name, Some(value), mode).map(drop).map_err(errno)
     }
 
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
-        self.fs.ext.set_xattr(self.number, name, None, XattrMode::Any).map(drop).map_err(errno)
+        self.fs.changing().set_xattr(self.number, name, None, XattrMode::Any).map(drop).map_err(errno)
     }
 
     fn xattrs(&self) -> Result<Vec<Vec<u8>>> {

@@ -1,0 +1,79 @@
+//! Commits in the background: some seconds after the first change, and never while there is none.
+
+use super::ExtFs;
+use parking_lot::{Condvar, Mutex};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How old a change may become (JBD2_DEFAULT_MAX_COMMIT_AGE).
+const AGE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+struct State {
+    changed: bool,
+    over: bool,
+}
+
+/// The thread that commits.
+#[derive(Debug)]
+pub(super) struct Committer(Arc<(Mutex<State>, Condvar)>);
+
+impl Committer {
+    /// Starts it.
+    pub(super) fn start(fs: Weak<ExtFs>, read_only: bool) -> Committer {
+        let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        if !read_only {
+            let theirs = shared.clone();
+            let work = move || run(&fs, &theirs);
+            let thread = std::thread::Builder::new().name("jbd2".into()).stack_size(256 << 10).spawn(work);
+            if let Err(e) = thread {
+                crate::log!("ext: nothing is committed in the background: {e}");
+            }
+        }
+        Committer(shared)
+    }
+
+    /// Something has been changed.
+    pub(super) fn changed(&self) {
+        let (state, cond) = &*self.0;
+        let mut state = state.lock();
+        if !state.changed {
+            state.changed = true;
+            cond.notify_one();
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn end(&self) {
+        let (state, cond) = &*self.0;
+        state.lock().over = true;
+        cond.notify_one();
+    }
+}
+
+fn run(fs: &Weak<ExtFs>, shared: &(Mutex<State>, Condvar)) {
+    let (state, cond) = shared;
+    loop {
+        {
+            let mut state = state.lock();
+            while !state.changed && !state.over {
+                cond.wait(&mut state);
+            }
+            if !state.over {
+                let mut left = AGE;
+                while !state.over && !cond.wait_for(&mut state, left).timed_out() {
+                    left = Duration::from_secs(1);
+                }
+            }
+            if state.over {
+                return;
+            }
+            state.changed = false;
+        }
+        let Some(fs) = fs.upgrade() else { return };
+        if let Err(e) = fs.ext.commit() {
+            crate::log!("{}: cannot be committed, and is read-only from now on: {e}", fs.kind);
+            return;
+        }
+    }
+}
