@@ -207,8 +207,7 @@ fn what_was_synced_survives_a_kill() {
 fn a_change_is_committed_after_some_seconds() {
     let disk = Disk::new(&["-t", "ext4"]);
     let script = "echo soon > /root/soon; sleep 8; echo late > /root/late; echo go; sleep 60";
-    let mut child =
-        disk.kernel("s.cow,base.img", script).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut child = disk.kernel("s.cow,base.img", script).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut line = String::new();
     let mut out = std::io::BufReader::new(child.stdout.take().expect("its output"));
     std::io::BufRead::read_line(&mut out, &mut line).expect("a line");

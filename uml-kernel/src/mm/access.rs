@@ -1,13 +1,14 @@
 //! The guest's memory, from the kernel's side. A wild pointer is EFAULT, everywhere: nothing here touches guest memory directly.
 
 use crate::base::{Errno, Result};
-use crate::platform::sys;
 use crate::platform::x86_64::layout::TASK_SIZE;
+use crate::platform::{HostPid, sys};
+use std::sync::Arc;
 
 /// The memory of one address space, by address.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct UserMemory {
-    pid: i32,
+    pid: Arc<HostPid>,
 }
 
 /// Longest path, with its NUL (linux/limits.h).
@@ -15,7 +16,7 @@ pub const PATH_MAX: usize = 4096;
 
 impl UserMemory {
     /// The memory of the stub with this host process id.
-    pub fn new(pid: i32) -> UserMemory {
+    pub fn new(pid: Arc<HostPid>) -> UserMemory {
         UserMemory { pid }
     }
 
@@ -32,10 +33,7 @@ impl UserMemory {
             return Ok(());
         }
         Self::check(address, into.len())?;
-        match sys::vm_read(self.pid, address, into) {
-            Ok(n) if n == into.len() => Ok(()),
-            _ => Err(Errno::EFAULT),
-        }
+        if self.host_read(address, into)? == into.len() { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
     /// Reads as much as is there; EFAULT if nothing is.
@@ -45,7 +43,12 @@ impl UserMemory {
         }
         Self::check(address, 1)?;
         let len = into.len().min((TASK_SIZE - address) as usize);
-        sys::vm_read(self.pid, address, &mut into[..len]).map_err(|_| Errno::EFAULT)
+        self.host_read(address, &mut into[..len])
+    }
+
+    fn host_read(&self, address: u64, into: &mut [u8]) -> Result<usize> {
+        let read = self.pid.with(|pid| sys::vm_read(pid, address, into));
+        read.and_then(|r| r.ok()).ok_or(Errno::EFAULT)
     }
 
     /// Writes all of `from`, or fails with EFAULT (part of it may be written then).
@@ -63,7 +66,8 @@ impl UserMemory {
         }
         Self::check(address, 1)?;
         let len = from.len().min((TASK_SIZE - address) as usize);
-        sys::vm_write(self.pid, address, &from[..len]).map_err(|_| Errno::EFAULT)
+        let written = self.pid.with(|pid| sys::vm_write(pid, address, &from[..len]));
+        written.and_then(|w| w.ok()).ok_or(Errno::EFAULT)
     }
 
     /// A string up to its NUL, of at most `max` bytes with it; ENAMETOOLONG beyond.

@@ -145,13 +145,13 @@ impl Mm {
 
     /// The most bytes that were resident at a time, as the host has counted; 0 once it is gone.
     pub fn peak_resident(&self) -> u64 {
-        sys::peak_resident(self.stub.pid()) << 10
+        self.stub.pid().with(sys::peak_resident).unwrap_or(0) << 10
     }
 
     /// Bytes that the host holds in memory now, and those of them that are of files or shared; zeros once it is gone.
     pub fn resident(&self) -> (u64, u64) {
         let mut buffer = [0; 256];
-        let text = sys::proc_text(self.stub.pid(), "statm", &mut buffer);
+        let text = self.stub.pid().with(|pid| sys::proc_text(pid, "statm", &mut buffer)).unwrap_or_default();
         let mut fields = text.split(' ').skip(1).map(|f| f.parse::<u64>().unwrap_or(0) * PAGE);
         (fields.next().unwrap_or(0), fields.next().unwrap_or(0))
     }
@@ -161,10 +161,10 @@ impl Mm {
         const PRESENT_OR_SWAPPED: u64 = 3 << 62;
         const ENTRY: usize = 8;
         let mut entries = vec![0; pages * ENTRY];
-        let path = format!("/proc/{}/pagemap", self.stub.pid());
-        let read = std::fs::File::open(path)
-            .and_then(|f| f.read_exact_at(&mut entries, start / PAGE * ENTRY as u64));
-        if read.is_err() {
+        let open = |pid| std::fs::File::open(format!("/proc/{pid}/pagemap"));
+        let file = self.stub.pid().with(open).and_then(|f| f.ok());
+        let at = start / PAGE * ENTRY as u64;
+        if !file.is_some_and(|f| f.read_exact_at(&mut entries, at).is_ok()) {
             return vec![1; pages];
         }
         let present = |e: &[u8]| e.try_into().is_ok_and(|e| u64::from_le_bytes(e) & PRESENT_OR_SWAPPED != 0);
@@ -178,7 +178,7 @@ impl Mm {
 
     /// Its memory.
     pub fn memory(&self) -> UserMemory {
-        UserMemory::new(self.stub.pid())
+        UserMemory::new(self.stub.pid().clone())
     }
 
     /// Its ranges and the rest.

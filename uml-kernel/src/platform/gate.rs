@@ -61,7 +61,8 @@ fn serve(listener: &OwnedFd, expected: &Mutex<HashSet<i32>>) {
             Err(_) => return,
         };
         let ordered = expected.lock().remove(&(request.pid as i32));
-        if !ordered {
+        // While it waits, its number is its own.
+        if !ordered && sys::still_asks(listener.as_fd(), request.id) {
             let _ = sys::kill(request.pid as i32, libc::SIGKILL);
         }
         let _ = sys::answer(listener.as_fd(), request.id, (!ordered).then_some(libc::EPERM));

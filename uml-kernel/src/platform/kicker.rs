@@ -23,7 +23,7 @@ impl Kicker {
         if !self.window.ready() || self.stub.is_dead() {
             return false;
         }
-        let _ = sys::tgkill(self.stub.pid(), self.tid, SIG_PREEMPT);
+        let _ = self.stub.pid().with(|pid| sys::tgkill(pid, self.tid, SIG_PREEMPT));
         true
     }
 

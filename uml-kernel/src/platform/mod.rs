@@ -5,6 +5,7 @@
 pub mod elf;
 mod gate;
 mod handoff;
+mod host_pid;
 mod kicker;
 mod ops;
 mod process;
@@ -15,6 +16,7 @@ mod thread;
 mod window;
 pub mod x86_64;
 
+pub use host_pid::HostPid;
 pub use kicker::Kicker;
 pub use ops::Op;
 pub use process::{Platform, Stub};

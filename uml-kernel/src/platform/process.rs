@@ -1,6 +1,7 @@
 //! Stub processes: the first one, made from a file in memory; all others, clones of stubs.
 
 use super::gate::Gate;
+use super::host_pid::HostPid;
 use super::ops::Op;
 use super::remains::{Peak, Pool, Windows};
 use super::thread::StubThread;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Weak};
 /// A host process that runs the code of one guest address space.
 #[derive(Debug)]
 pub struct Stub {
-    pid: i32,
+    pid: Arc<HostPid>,
     socket: OwnedFd,
     windows: Arc<Windows>,
     peak: Arc<Peak>,
@@ -68,20 +69,26 @@ impl Slots {
 #[derive(Debug)]
 struct Known {
     stub: Weak<Stub>,
+    pid: Arc<HostPid>,
     windows: Arc<Windows>,
     peak: Arc<Peak>,
 }
 
 impl Known {
     fn of(stub: &Arc<Stub>) -> Known {
-        Known { stub: Arc::downgrade(stub), windows: stub.windows.clone(), peak: stub.peak.clone() }
+        Known {
+            stub: Arc::downgrade(stub),
+            pid: stub.pid.clone(),
+            windows: stub.windows.clone(),
+            peak: stub.peak.clone(),
+        }
     }
 }
 
 impl Stub {
     /// The host's process id.
-    pub fn pid(&self) -> i32 {
-        self.pid
+    pub fn pid(&self) -> &Arc<HostPid> {
+        &self.pid
     }
 
     /// Whether its process has ended.
@@ -93,7 +100,7 @@ impl Stub {
     pub fn kill(&self) {
         if !self.dead.swap(true, Ordering::AcqRel) {
             self.peak.set_ending();
-            let _ = sys::kill(self.pid, libc::SIGKILL);
+            let _ = self.pid.with(|pid| sys::kill(pid, libc::SIGKILL));
         }
         self.wake_all();
     }
@@ -209,12 +216,13 @@ impl Platform {
         let (mine, theirs) = sys::socket_pair()?;
         let windows = Arc::new(Windows::new()?);
         let pid = sys::spawn_stub(program.as_fd(), theirs.as_fd(), windows.file())?;
+        let number = HostPid::new(pid);
         let stub = Arc::new(Stub {
-            pid,
+            peak: Peak::new(&number),
+            pid: number,
             socket: mine,
             slots: Mutex::new(Slots::first_of(&windows)),
             windows,
-            peak: Peak::new(pid),
             dead: AtomicBool::new(false),
             parked: Mutex::default(),
             thunks: Mutex::default(),
@@ -304,11 +312,12 @@ impl Platform {
         if registry.get(&pid).is_some_and(|k| k.stub.strong_count() > 0) || !sys::is_child(pid) {
             return Err(Error::new(ErrorKind::InvalidData, "the stub names a child that is not its own"));
         }
+        let number = HostPid::new(pid);
         let stub = Arc::new(Stub {
-            pid,
+            peak: Peak::new(&number),
+            pid: number,
             socket: mine,
             windows,
-            peak: Peak::new(pid),
             slots: Mutex::new(slots),
             dead: AtomicBool::new(false),
             parked: Mutex::default(),
@@ -321,14 +330,24 @@ impl Platform {
 
     /// Collects stubs that have ended, until there is none left. For the thread that started the first one.
     pub fn reap(&self) {
-        while let Ok((pid, peak)) = sys::wait_any_child() {
-            let Some(known) = self.registry.lock().remove(&pid) else { continue };
-            known.peak.set(peak);
-            if let Some(stub) = known.stub.upgrade() {
+        while let Ok(pid) = sys::wait_any_end() {
+            // Before its number can be given to another, which would be known by it.
+            let known = self.registry.lock().remove(&pid);
+            let stub = known.as_ref().and_then(|k| k.stub.upgrade());
+            if let Some(stub) = &stub {
                 stub.dead.store(true, Ordering::Release);
+            }
+            if let Some(known) = &known {
+                known.pid.give_up();
+            }
+            let peak = sys::collect(pid).unwrap_or(0);
+            if let Some(stub) = stub {
                 stub.wake_all();
             }
-            self.pool.give(known.windows);
+            if let Some(known) = known {
+                known.peak.set(peak);
+                self.pool.give(known.windows);
+            }
         }
     }
 
@@ -346,7 +365,7 @@ impl Platform {
 
 /// Brings the first stub from `execve` to where clones can be taken of it; returns the gate's descriptor.
 fn prepare(thread: &mut StubThread, sites: &stub::Sites) -> Result<(OwnedFd, Option<u64>)> {
-    let pid = thread.stub().pid();
+    let pid = thread.stub().pid().number();
     // It has run when the window's address is mapped; its first hand-over tells.
     thread.call(&[Op::new(libc::SYS_getpid, &[])])?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;

@@ -1,5 +1,6 @@
 //! What of a stub outlives it: how much memory it held at most, and its windows' file, which the next one gets.
 
+use super::host_pid::HostPid;
 use super::sys;
 use super::window::Window;
 use super::x86_64::layout::{W_DATA, WINDOW_SIZE, WINDOWS_SPAN};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 /// end: the host tells it when the stub is collected.
 #[derive(Debug)]
 pub struct Peak {
-    pid: i32,
+    pid: Arc<HostPid>,
     /// It has been told to end: what /proc says of it means nothing any more.
     ending: AtomicBool,
     /// KiB, once it is collected.
@@ -25,8 +26,8 @@ pub struct Peak {
 const UNKNOWN: u64 = u64::MAX;
 
 impl Peak {
-    pub(super) fn new(pid: i32) -> Arc<Peak> {
-        Arc::new(Peak { pid, ending: AtomicBool::new(false), kib: AtomicU64::new(UNKNOWN) })
+    pub(super) fn new(pid: &Arc<HostPid>) -> Arc<Peak> {
+        Arc::new(Peak { pid: pid.clone(), ending: AtomicBool::new(false), kib: AtomicU64::new(UNKNOWN) })
     }
 
     pub(super) fn set_ending(&self) {
@@ -46,7 +47,8 @@ impl Peak {
     pub fn kib(&self) -> u64 {
         const PATIENCE: Duration = Duration::from_millis(100);
         if !self.ending.load(Ordering::Acquire) {
-            return self.known().unwrap_or_else(|| sys::peak_resident(self.pid));
+            let now = || self.pid.with(sys::peak_resident).unwrap_or(0);
+            return self.known().unwrap_or_else(now);
         }
         let end = Instant::now() + PATIENCE;
         loop {

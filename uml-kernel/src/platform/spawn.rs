@@ -13,7 +13,7 @@ impl StubThread {
     /// Lets the thread end, and never hears of it again. A process's first thread stays, parked: the host finds a process's
     /// memory by it.
     pub fn retire(mut self) {
-        if self.tid != self.stub.pid() && !self.stub.is_dead() {
+        if self.tid != self.stub.pid().number() && !self.stub.is_dead() {
             self.orders.clear();
             let frame = match self.stopped {
                 Stopped::Fast => None,
@@ -86,7 +86,8 @@ impl StubThread {
         }
         let tid = *results?.last().unwrap_or(&0) as i32;
         // Another thread of the guest may have written that. It is bound to CPUs, and must be nobody else's than this stub's.
-        if tid <= 0 || sys::tgkill(self.stub.pid(), tid, 0).is_err() {
+        let own = self.stub.pid().with(|pid| tid > 0 && sys::tgkill(pid, tid, 0).is_ok());
+        if own != Some(true) {
             crate::log!("a stub lies about the number of its thread: {tid}");
             self.stub.kill();
             return Err(std::io::ErrorKind::InvalidData.into());

@@ -93,13 +93,24 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
 }
 
 /// Waits for the end of any child, or looks without waiting; its pid.
-pub fn wait_any_child() -> Result<(i32, u64)> {
+pub fn wait_any_end() -> Result<i32> {
+    // SAFETY: all-zero is a valid siginfo; the call fills it.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+        check(libc::waitid(libc::P_ALL, 0, &mut info, flags).into())?;
+        Ok(info.si_pid())
+    }
+}
+
+/// Collects a child that has ended; the most KiB that it has held in memory.
+pub fn collect(pid: i32) -> Result<u64> {
     let mut status = 0;
     // SAFETY: all-zero is a valid rusage.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: both are valid for the call.
-    let pid = check(unsafe { libc::wait4(-1, &mut status, libc::__WALL, &mut usage) }.into())?;
-    Ok((pid as i32, usage.ru_maxrss as u64))
+    check(unsafe { libc::wait4(pid, &mut status, libc::__WALL, &mut usage) }.into())?;
+    Ok(usage.ru_maxrss as u64)
 }
 
 /// The most KiB that a process has held in memory; 0 once it is gone.
@@ -317,6 +328,7 @@ pub struct Notification {
 
 const NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
+const NOTIF_ID_VALID: libc::c_ulong = 0x4008_2102;
 
 /// Asks the host to run the listener's thread on the CPU of the asker, which waits for it anyway. Older hosts do not know how.
 pub fn wake_on_this_cpu(listener: BorrowedFd<'_>) {
@@ -332,6 +344,12 @@ pub fn notification(listener: BorrowedFd<'_>) -> Result<Notification> {
     // SAFETY: the structure is what the call fills, zeroed as it demands.
     check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &mut n) }.into())?;
     Ok(n)
+}
+
+/// Whether who asked still waits.
+pub fn still_asks(listener: BorrowedFd<'_>, id: u64) -> bool {
+    // SAFETY: the id is what the call reads.
+    unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_ID_VALID, &id) == 0 }
 }
 
 /// Answers a request: go on, or fail with an error number.

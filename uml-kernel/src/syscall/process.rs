@@ -90,7 +90,7 @@ fn strings(memory: &UserMemory, at: u64, room: &mut usize) -> Result<Vec<Vec<u8>
     }
     // The pointers in blocks; a block may reach beyond what is mapped.
     let mut next = at;
-    let mut texts = Strings::of(*memory);
+    let mut texts = Strings::of(memory.clone());
     loop {
         let mut block = [0; 512];
         let to_page_end = 4096 - (next as usize & 4095);

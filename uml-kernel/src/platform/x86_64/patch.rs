@@ -148,13 +148,15 @@ impl Patches {
     /// Patches a hot site, if it is of a kind that can be. No other thread may run in this memory meanwhile: the bytes change one by one.
     pub(crate) fn patch(&mut self, thread: &mut StubThread, rip: u64, sites: &Sites) -> Result<()> {
         self.seen.insert(rip, None);
-        let pid = thread.stub().pid();
+        let pid = thread.stub().pid().clone();
+        let read =
+            |at: u64, into: &mut [u8]| pid.with(|pid| sys::vm_read(pid, at, into)).is_some_and(|r| r.is_ok());
         let mut site = [0; 7];
         let mut tail = [0; COMPARISON as usize];
-        if sys::vm_read(pid, rip - 7, &mut site).is_err() {
+        if !read(rip - 7, &mut site) {
             return Ok(());
         }
-        let moved = is_short(&site) && sys::vm_read(pid, rip, &mut tail).is_ok() && is_comparison(tail);
+        let moved = is_short(&site) && read(rip, &mut tail) && is_comparison(tail);
         if !moved && !is_long(&site) {
             return Ok(());
         }
@@ -171,7 +173,8 @@ impl Patches {
         let slot = THUNKS + number * 8;
         let thunk = THUNKS + TABLE + number * THUNK;
         // The host lets a parent write to read-only private text this way, as a debugger does; the page becomes the guest's own.
-        let mut memory = std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"))?;
+        let open = |pid| std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"));
+        let mut memory = pid.with(open).unwrap_or_else(|| Err(crate::platform::Dead.into()))?;
         let mut put = |at: u64, bytes: &[u8]| -> Result<()> {
             memory.seek(SeekFrom::Start(at))?;
             memory.write_all(bytes)

@@ -233,7 +233,7 @@ impl Process for FakeProcess {
         vec![text, anonymous]
     }
     fn user_memory(&self) -> Option<UserMemory> {
-        Some(UserMemory::new(std::process::id() as i32))
+        Some(UserMemory::new(crate::platform::HostPid::own()))
     }
     fn limits(&self) -> [(u64, u64); 16] {
         let mut all = [(u64::MAX, u64::MAX); 16];
