@@ -1,5 +1,6 @@
 //! Measures one intercepted system call: unpatched, patched, answered in the stub.
 use std::time::Instant;
+use uml_kernel::mm::UserMemory;
 use uml_kernel::platform::*;
 
 fn main() -> std::io::Result<()> {
@@ -13,7 +14,9 @@ fn main() -> std::io::Result<()> {
         0xbbu8, 0xa0, 0x86, 1, 0, 0xb8, 110, 0, 0, 0, 0x0f, 5, 0xff, 0xcb, 0x75, 0xf5, 0xb8, 231, 0, 0, 0,
         0x0f, 5,
     ];
-    sys::vm_write(t.stub().pid(), 0x400000, &code)?;
+    UserMemory::new(t.stub().pid().clone())
+        .write(0x400000, &code)
+        .map_err(|e| std::io::Error::from_raw_os_error(e.0))?;
     for mode in 0..4 {
         let mut patches = Patches::default();
         if mode == 2 || mode == 3 {
@@ -43,7 +46,9 @@ fn main() -> std::io::Result<()> {
         t.answer(110, 1, None);
         if mode == 2 {
             t.call(&[])?;
-            sys::vm_write(t.stub().pid(), 0x400000, &code)?;
+            UserMemory::new(t.stub().pid().clone())
+                .write(0x400000, &code)
+                .map_err(|e| std::io::Error::from_raw_os_error(e.0))?;
         }
     }
     let s = Instant::now();

@@ -3,8 +3,9 @@
 #![allow(clippy::expect_used)]
 
 use std::time::Duration;
+use uml_kernel::mm::UserMemory;
 use uml_kernel::platform::x86_64::layout::{FD_PASSED, STUB_TEXT, TASK_SIZE, WINDOWS, WINDOWS_SPAN};
-use uml_kernel::platform::{Op, Platform, Regs, StubThread, Trap, sys};
+use uml_kernel::platform::{Op, Platform, Regs, StubThread, Trap};
 
 const CODE: u64 = 0x40_0000;
 
@@ -19,7 +20,7 @@ fn attack(
     let mut thread = platform.fresh(0).ok()?;
     thread.call(&[Op::map_anonymous(CODE, 0x10000, 7, libc::MAP_PRIVATE)]).ok()?;
     // jmp r13, straight at the `syscall` instruction; whatever follows it there runs on with the guest's registers.
-    sys::vm_write(thread.stub().pid(), CODE, &[0x41, 0xff, 0xe5]).ok()?;
+    UserMemory::new(thread.stub().pid().clone()).write(CODE, &[0x41, 0xff, 0xe5]).ok()?;
     let [rdi, rsi, rdx, r10, r8, r9] = args;
     // The stub goes on behind its instruction with r15 as the window: a window of its own making, that says "the kernel's turn".
     let regs = Regs {
@@ -121,7 +122,7 @@ fn a_clone_that_was_not_ordered_ends_its_stub() {
     let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as u64;
     let (thread, stopped) =
         attack(&platform, platform.sites().ops, libc::SYS_clone, [flags, 0, 0, 0, 0, 0]).expect("a stub");
-    let pid = thread.stub().pid();
+    let pid = thread.stub().pid().with(|pid| pid).expect("nobody has collected it");
     // The gate has killed it: no trap comes, and the process is a zombie or gone.
     assert!(stopped.is_none() || matches!(stopped, Some((_, Trap::Dead))), "{stopped:?}");
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -136,7 +137,7 @@ fn the_entries_for_32_bit_programs_are_no_way_out() {
     let mut thread = platform.fresh(0).expect("a stub");
     thread.call(&[Op::map_anonymous(CODE, 0x1000, 7, libc::MAP_PRIVATE)]).expect("memory");
     // mov eax, 20 (getpid on i386); int 0x80
-    sys::vm_write(thread.stub().pid(), CODE, &[0xb8, 20, 0, 0, 0, 0xcd, 0x80]).expect("code");
+    UserMemory::new(thread.stub().pid().clone()).write(CODE, &[0xb8, 20, 0, 0, 0, 0xcd, 0x80]).expect("code");
     thread.enter(&Regs { rip: CODE, rsp: CODE + 0xf00, rflags: 0x202, ..Regs::default() });
     let (_, trap) = thread.wait(Some(Duration::from_secs(5)), platform.sites()).expect("it stops");
     assert!(matches!(trap, Trap::Syscall32 | Trap::Fault(_)), "{trap:?}");
@@ -155,7 +156,11 @@ fn stubs_have_namespaces_of_their_own() {
     let thread = platform.fresh(0).expect("a stub");
     for kind in ["user", "net", "ipc", "mnt", "uts", "cgroup"] {
         let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("a namespace");
-        assert_ne!(of("self"), of(&thread.stub().pid().to_string()), "{kind}");
+        assert_ne!(
+            of("self"),
+            of(&thread.stub().pid().with(|pid| pid.to_string()).expect("it is there")),
+            "{kind}"
+        );
     }
     platform.shut_down();
 }

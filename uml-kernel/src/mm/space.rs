@@ -164,7 +164,7 @@ impl Mm {
         let open = |pid| std::fs::File::open(format!("/proc/{pid}/pagemap"));
         let file = self.stub.pid().with(open).and_then(|f| f.ok());
         let at = start / PAGE * ENTRY as u64;
-        if !file.is_some_and(|f| f.read_exact_at(&mut entries, at).is_ok()) {
+        if file.is_none_or(|f| f.read_exact_at(&mut entries, at).is_err()) {
             return vec![1; pages];
         }
         let present = |e: &[u8]| e.try_into().is_ok_and(|e| u64::from_le_bytes(e) & PRESENT_OR_SWAPPED != 0);
