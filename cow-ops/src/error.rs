@@ -45,6 +45,14 @@ pub enum Error {
         /// First byte that differs.
         offset: u64,
     },
+    /// The file system on a disk.
+    #[error("the file system on \"{}\": {source}", path.display())]
+    Files {
+        /// The disk.
+        path: PathBuf,
+        /// Why it cannot be read.
+        source: ext::Error,
+    },
     /// Refused, for a reason and with a way out that the text gives.
     #[error("{0}")]
     Refused(String),

@@ -10,6 +10,7 @@ mod compare;
 mod convert;
 mod create;
 mod error;
+pub mod files;
 mod inspect;
 pub mod merge;
 mod qcow2;

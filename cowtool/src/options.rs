@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Check(Check),
     Diff(Two),
     Compare(Two),
+    Status(Status),
     Commit(Commit),
     Convert(Convert),
     Rebase(Rebase),
@@ -172,6 +173,19 @@ pub(crate) struct Two {
     /// Another one; without it, what is below A
     pub(crate) b: Option<PathBuf>,
     /// Take no locks
+    #[arg(short = 'U', long)]
+    pub(crate) unlocked: bool,
+}
+
+/// List the files that a session has changed: added, deleted, renamed, changed, and what of them
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The COW file; it and what is below it hold an ext2, ext3 or ext4 file system
+    pub(crate) cow: PathBuf,
+    /// What is below it, whatever its header names
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+    /// Take no locks: what is read may change meanwhile
     #[arg(short = 'U', long)]
     pub(crate) unlocked: bool,
 }

@@ -28,6 +28,7 @@ pub struct Ext<R: RawRwLock = parking_lot::RawRwLock> {
     /// Blocks with which a transaction is committed.
     pub(crate) most: usize,
     pub(crate) clock: Clock,
+    pub(crate) recovered: bool,
 }
 
 impl<R: RawRwLock> fmt::Debug for Ext<R> {
@@ -98,26 +99,33 @@ impl<R: RawRwLock> Ext<R> {
     /// [`Ext::open`], with locks of another kind.
     pub fn open_with(device: Arc<dyn BlockDevice>) -> Result<Ext<R>> {
         let mut core = core_of(device)?;
+        let mut replayed = false;
         if core.superblock.asks_for_recovery() {
+            replayed = true;
             let recovered = Log::open(&core, core.superblock.journal_inode)?.recover()?;
             core = core_of(Replayed::new(core.device, recovered.blocks, core.superblock.block_size))?;
         }
-        Ext::over(core)
+        Ext::over(core, replayed)
     }
 
-    fn over(core: Core) -> Result<Ext<R>> {
+    fn over(core: Core, recovered: bool) -> Result<Ext<R>> {
         // A damaged descriptor shows here rather than in the middle of something.
         for number in 0..core.superblock.groups() {
             core.group(number)?;
         }
         let running = Running { read_only: true, ..Running::default() };
         let (running, journal) = (RwLock::new(running), RwLock::new(None));
-        Ok(Ext { core, running, journal, most: 0, clock: host_clock })
+        Ok(Ext { core, running, journal, most: 0, clock: host_clock, recovered })
     }
 
     /// What the superblock says.
     pub fn superblock(&self) -> &Superblock {
         &self.core.superblock
+    }
+
+    /// Whether it was not unmounted, and its journal has been replayed.
+    pub fn was_recovered(&self) -> bool {
+        self.recovered
     }
 
     /// A block group, by its descriptor.

@@ -105,6 +105,7 @@ impl<R: RawRwLock> Ext<R> {
         if core.superblock.incompat.contains(Incompat::MMP) {
             return Err(Error::Unsupported("writing with mmp".into()));
         }
+        let recovered = core.superblock.asks_for_recovery();
         let core = replay(core)?;
         let journal = match core.superblock.journal_inode {
             0 => None,
@@ -121,17 +122,23 @@ impl<R: RawRwLock> Ext<R> {
         })?;
         let number = journal.as_ref().map_or(1, Journal::sequence);
         let running = Running { number, ..Running::default() };
-        let fs = Ext::assembled(core, running, journal, clock)?;
+        let fs = Ext::assembled(core, running, journal, clock, recovered)?;
         fs.end_orphans()?;
         Ok(fs)
     }
 
-    fn assembled(core: Core, running: Running, journal: Option<Journal>, clock: Clock) -> Result<Ext<R>> {
+    fn assembled(
+        core: Core,
+        running: Running,
+        journal: Option<Journal>,
+        clock: Clock,
+        recovered: bool,
+    ) -> Result<Ext<R>> {
         for number in 0..core.superblock.groups() {
             core.group(number)?;
         }
         let most = journal.as_ref().map_or(WITHOUT_JOURNAL, Journal::most).max(2 * ONE_OPERATION);
-        Ok(Ext { core, running: RwLock::new(running), journal: RwLock::new(journal), most, clock })
+        Ok(Ext { core, running: RwLock::new(running), journal: RwLock::new(journal), most, clock, recovered })
     }
 
     /// Orphans of a crash: those without a name end, those that were being cut are cut.

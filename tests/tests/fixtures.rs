@@ -287,3 +287,45 @@ fn messages_are_those_of_the_real_one() {
     let ours = moo(dir, &["-b", "base.img", "session.cow", "no/new"]).fails_with(1);
     assert!(ours.starts_with("Output file open: ") && ours.contains("No such file or directory"), "{ours}");
 }
+
+/// As fixtures/README.md says what the session did.
+#[test]
+fn the_files_that_a_session_changed() {
+    let fixture = Fixture::new();
+    let status = |cow: &str| {
+        let ran = run(cowtool().args(["status", "-b", "base.img", cow]).current_dir(fixture.dir())).expect(0);
+        ran.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let wanted = "\
+M /big.bin  (content)
+A /empty.new
+A /hard.new
+M /logs/log03.txt  (content)
+D /logs/log07.txt
+D /logs/log08.txt
+M /logs/log20.txt  (content)
+M /logs/log21.txt  (mode)
+M /logs/log22.txt  (owner)
+M /logs/log23.txt  (links)
+A /new.txt
+A /sparse.new
+A /symlink.new
+R /logs/log09.txt -> /tree/d0/moved.txt
+D /tree/d3/
+D /tree/d3/sub/
+D /tree/d3/sub/f0
+D /tree/d3/sub/f1
+D /tree/d3/sub/f2
+D /tree/d3/sub/f3
+D /tree/d3/sub/f4
+D /tree/d3/sub/f5
+A /tree/new/
+A /tree/new/deep/
+A /tree/new/deep/copy.bin";
+    let before = Tree::of(fixture.dir());
+    assert_eq!(status("session.cow"), wanted.lines().collect::<Vec<_>>());
+    let killed = status("killed.cow");
+    assert_eq!(killed[..3], ["A /tree/w0", "A /tree/w1", "A /tree/w2"]);
+    assert!(killed[3].contains("replayed in memory"), "{killed:?}");
+    before.expect_same(fixture.dir(), "status");
+}

@@ -10,6 +10,7 @@ mod info;
 mod map;
 mod meta;
 mod snapshot;
+mod status;
 mod verify;
 
 use crate::context::Context;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Identify(o) => adjust::identify(cx, &o),
         Command::Snapshot(o) => snapshot::snapshot(cx, &o),
         Command::Revert(o) => snapshot::revert(cx, &o),
+        Command::Status(o) => status::run(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),
         Command::Locks(o) => info::locks(cx, &o),
         Command::Completions { shell } => meta::completions(cx, shell),
