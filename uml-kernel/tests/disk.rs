@@ -217,3 +217,18 @@ fn a_change_is_committed_after_some_seconds() {
     let said = disk.run("s.cow", "cat /root/soon; ls /root");
     assert!(said.starts_with("soon\nsoon\n"), "{said}");
 }
+
+/// A file that is mapped lies in memory, which counts: `mem=` holds for what comes from a disk, too.
+#[test]
+fn mapped_files_count_as_memory() {
+    let disk = Disk::new(&["-t", "ext4"]);
+    // Each program that runs is mapped whole.
+    let script =
+        "for n in 1 2 3 4 5 6 7 8 9; do cp /bin/bash /root/b$n; head -c 12000000 /dev/zero >> /root/b$n; done
+        for n in 1 2 3 4 5 6 7 8 9; do /root/b$n -c 'sleep 2' & done; sleep 1; cat /proc/meminfo";
+    let said = disk.run("s.cow,base.img", script);
+    let free = said.lines().find_map(|l| l.strip_prefix("MemFree:")).expect("a line");
+    let free: u64 = free.trim().trim_end_matches(" kB").parse().expect("a number");
+    let all = 2 << 20;
+    assert!(free < all - 9 * 12_000, "{free} of {all} KiB are free");
+}

@@ -59,9 +59,13 @@ fn weigh() -> Vec<Candidate> {
         .map(|(mm, task, heap)| Candidate { held: held_by(&mm), mm, task, heap })
         .collect();
     crate::fs::tmpfs::recount();
-    kernel()
-        .usage
-        .set_held(found.iter().map(|c| c.held.private).sum::<u64>() + shared::held() + heap::held() + extra);
+    kernel().usage.set_held(
+        found.iter().map(|c| c.held.private).sum::<u64>()
+            + shared::held()
+            + crate::fs::extfs::held()
+            + heap::held()
+            + extra,
+    );
     found
 }
 
@@ -150,7 +154,7 @@ impl Ends {
 
 /// Bytes of memory that processes can share.
 fn shared_memory() -> u64 {
-    shared::held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed)
+    shared::held() + crate::fs::extfs::held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed)
 }
 
 /// Ends the process that holds most.

@@ -3,20 +3,33 @@
 
 use super::errno;
 use super::node::Node;
-use crate::base::{Errno, Result};
+use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{File, FileOps, MapSource};
 use crate::platform::sys;
 use ext::Space;
 use rustix::fs::{Mode, OFlags};
 use std::any::Any;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A file's bytes, where mappings have them.
 pub(super) struct Mapped {
     fd: Arc<OwnedFd>,
     /// Stores into it are to reach the file.
     stored: bool,
+}
+
+/// What mapped files hold, for `mem=`: stores into holes of them show only when it is looked at.
+static MAPPED: Mutex<Vec<Weak<OwnedFd>>> = Mutex::new(Rank::Leaf, Vec::new());
+
+/// Bytes that mapped files hold now.
+pub fn held() -> u64 {
+    let files: Vec<Arc<OwnedFd>> = {
+        let mut all = MAPPED.lock();
+        all.retain(|f| f.strong_count() > 0);
+        all.iter().filter_map(Weak::upgrade).collect()
+    };
+    files.iter().filter_map(|f| rustix::fs::fstat(f).ok()).map(|s| s.st_blocks as u64 * 512).sum()
 }
 
 /// Bytes that are copied at a time.
@@ -65,6 +78,7 @@ impl Node {
         }
         let inode = self.inode()?;
         let fd = Arc::new(sys::memfd(c"disk", inode.size)?);
+        MAPPED.lock().push(Arc::downgrade(&fd));
         let mut buffer = vec![0; PIECE];
         let mut at = 0;
         while at < inode.size {

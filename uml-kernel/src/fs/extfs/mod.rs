@@ -11,6 +11,7 @@ use super::{FileSystem, Inode, StatFs};
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use crate::block::Disk;
 use commit::Committer;
+pub use content::held;
 use ext::{Ext, InodeNumber, Time};
 use node::Node;
 use std::collections::HashMap;
