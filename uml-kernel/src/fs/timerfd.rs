@@ -204,9 +204,11 @@ mod tests {
                 let mut b = [0; 8];
                 f.read(&mut b).map(|_| u64::from_ne_bytes(b))
             };
+            let far = TimerSpec { value: Timespec { sec: 100, nsec: 0 }, ..TimerSpec::default() };
+            timer.set(0, far).unwrap();
+            assert!(timer.get().value.nanos() > 0);
             let start = time::now();
             timer.set(0, spec(0, 2 * MS)).unwrap();
-            assert!(timer.get().value.nanos() > 0);
             assert_eq!(read(), Ok(1));
             assert!(time::now() - start >= 2 * MS as u64);
             assert_eq!(timer.get(), TimerSpec::default());
@@ -215,7 +217,8 @@ mod tests {
             let found = poll_files(&[(f.clone(), Events::READ)], None).unwrap();
             assert_eq!(found, [Events::IN]);
             assert!(read().unwrap() >= 4);
-            assert_eq!(read(), Ok(1));
+            // One, where nothing else has the CPU for long.
+            assert!(read().unwrap() >= 1);
             let old = timer.set(0, TimerSpec::default()).unwrap();
             assert_eq!(old.interval, spec(MS, 0).interval);
             f.set_flags(OpenFlags::RDWR | OpenFlags::NONBLOCK);
