@@ -87,7 +87,6 @@ impl Op<'_> {
             let indexed = inode.flags.contains(Flags::INDEX);
             let blocks = match indexed {
                 true => vec![self.way(inode, name)?.leaf],
-                // Blocks before the last are full, as a rule; that one is not found out by reading them all again.
                 false => self.blocks_for(inode, name)?,
             };
             if self.each_block(inode, &blocks, |b, end| shape.add(b, 0, end, (name, number, kind)))? {

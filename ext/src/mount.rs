@@ -151,7 +151,7 @@ impl<R: RawRwLock> Ext<R> {
             if inode.links == 0 {
                 self.release(number)?;
             } else {
-                self.cut_orphan(number, inode.size)?;
+                self.cut_orphan(number, inode.size, inode.size)?;
             }
         }
         Ok(())

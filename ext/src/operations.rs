@@ -27,6 +27,11 @@ pub struct Changes {
     pub ctime: Option<Time>,
 }
 
+/// Whether it is a file whose data lies in blocks.
+fn is_mapped(inode: &Inode) -> bool {
+    inode.is_regular() && !inode.flags.contains(crate::Flags::INLINE_DATA)
+}
+
 impl<R: RawRwLock> Ext<R> {
     /// Makes a file, a directory, or a node.
     pub fn make(&self, parent: InodeNumber, name: &[u8], new: &NewInode) -> Result<Inode> {
@@ -79,7 +84,9 @@ impl<R: RawRwLock> Ext<R> {
         if inode.links != 0 {
             return Err(Error::Invalid);
         }
-        self.cut_from_end(number, 0)?;
+        if is_mapped(&inode) {
+            self.cut_from_end(number, inode.size, 0)?;
+        }
         self.operate(|op| {
             let mut inode = op.inode(number)?;
             op.remove_orphan(&mut inode)?;
@@ -87,16 +94,12 @@ impl<R: RawRwLock> Ext<R> {
         })
     }
 
-    /// Frees blocks behind `size`, from the end on, in pieces.
-    fn cut_from_end(&self, number: InodeNumber, size: u64) -> Result<()> {
-        let inode = self.inode(number)?;
-        if !inode.is_regular() || inode.flags.contains(crate::Flags::INLINE_DATA) {
-            return Ok(());
-        }
+    /// Frees blocks behind `size`, from the end on, which is at `old`, in pieces.
+    fn cut_from_end(&self, number: InodeNumber, old: u64, size: u64) -> Result<()> {
         let block = self.core.block_size();
         let least = size.div_ceil(block);
         // Whatever lies behind the end (fallocate's KEEP_SIZE, a write that a crash came in between of) goes at once.
-        let mut end = inode.size.div_ceil(block);
+        let mut end = old.div_ceil(block);
         let mut upto = 1 << 32;
         loop {
             end = end.saturating_sub(CUT_AT_ONCE).max(least);
@@ -113,8 +116,10 @@ impl<R: RawRwLock> Ext<R> {
     }
 
     /// Cuts a file that is on the list of orphans for that, and takes it off.
-    pub(crate) fn cut_orphan(&self, number: InodeNumber, size: u64) -> Result<()> {
-        self.cut_from_end(number, size)?;
+    pub(crate) fn cut_orphan(&self, number: InodeNumber, old: u64, size: u64) -> Result<()> {
+        if is_mapped(&self.inode(number)?) {
+            self.cut_from_end(number, old, size)?;
+        }
         self.operate(|op| {
             let mut inode = op.inode(number)?;
             op.remove_orphan(&mut inode)?;
@@ -148,25 +153,9 @@ impl<R: RawRwLock> Ext<R> {
             Ok(None)
         })?;
         if let Some(old) = long {
-            self.cut_long(number, size, old)?;
+            self.cut_orphan(number, old, size)?;
         }
         self.inode(number)
-    }
-
-    fn cut_long(&self, number: InodeNumber, size: u64, old: u64) -> Result<()> {
-        let block = self.core.block_size();
-        let (mut end, least) = (old.div_ceil(block), size.div_ceil(block));
-        let mut upto = 1 << 32;
-        while end > least {
-            end = end.saturating_sub(CUT_AT_ONCE).max(least);
-            self.operate(|op| {
-                let mut inode = op.inode(number)?;
-                op.punch(&mut inode, end, upto)?;
-                op.put_inode(&inode)
-            })?;
-            upto = end;
-        }
-        self.cut_orphan(number, size)
     }
 
     /// Writes to a file; all of it, or an error.

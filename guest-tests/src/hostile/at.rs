@@ -91,6 +91,17 @@ pub(super) fn call(site: usize, nr: i64, args: [usize; 6], window: usize) -> isi
     unsafe { hostile_at(site, &raw const words, window) }
 }
 
+/// Tries until it works, or for some seconds: the host may be out of threads for a while, where other attacks run beside this one.
+fn insist(begin: impl Fn() -> bool) -> bool {
+    (0..500).any(|_| {
+        let begun = begin();
+        if !begun {
+            run::sleep_ms(20);
+        }
+        begun
+    })
+}
+
 /// Runs `f` while another thread says without end that it is the stub's turn in `window`. A third wants the CPU now and then, so
 /// that whoever has gone to sleep on the host before that was said is preempted, and looks again.
 pub(super) fn with_turns<T>(window: usize, f: impl FnOnce() -> T) -> T {
@@ -107,20 +118,9 @@ pub(super) fn with_turns<T>(window: usize, f: impl FnOnce() -> T) -> T {
                 run::sleep_ms(5);
             }
         };
-        // The host may be out of threads for a while, where other attacks run beside this one.
-        let begun = (0..500).any(|_| {
-            let begun = std::thread::Builder::new().spawn_scoped(s, disturb).is_ok();
-            if !begun {
-                run::sleep_ms(20);
-            }
-            begun
-        }) && (0..500).any(|_| {
-            let begun = std::thread::Builder::new().spawn_scoped(s, spin).is_ok();
-            if !begun {
-                run::sleep_ms(20);
-            }
-            begun
-        });
+        let thread = std::thread::Builder::new;
+        let begun = insist(|| thread().spawn_scoped(s, disturb).is_ok())
+            && insist(|| thread().spawn_scoped(s, spin).is_ok());
         let result = begun.then(f);
         stop.store(1, SeqCst);
         result

@@ -6,7 +6,7 @@ use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::UserMemory;
 use std::any::Any;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -23,6 +23,16 @@ pub enum MapSource {
     Host(Arc<OwnedFd>),
     /// Fresh zeros (/dev/zero).
     Zero,
+}
+
+impl MapSource {
+    /// A memfd, opened anew for reading: no mapping of it can be made writable.
+    pub(super) fn for_reading(fd: &OwnedFd) -> Result<MapSource> {
+        use rustix::fs::{Mode, OFlags};
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let reader = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(MapSource::Host(Arc::new(reader)))
+    }
 }
 
 /// How a file behaves. Blocking calls look at `file.nonblocking()`, return EAGAIN or wait on a queue; an interrupted wait is

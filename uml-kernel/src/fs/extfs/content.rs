@@ -7,9 +7,8 @@ use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{File, FileOps, MapSource};
 use crate::platform::sys;
 use ext::Space;
-use rustix::fs::{Mode, OFlags};
 use std::any::Any;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 /// A file's bytes, where mappings have them.
@@ -88,16 +87,21 @@ impl Node {
                 at = end;
                 continue;
             }
-            let n = PIECE.min((inode.size - at) as usize);
-            self.fs.ext.read(&inode, at, &mut buffer[..n]).map_err(errno)?;
-            let mut done = 0;
-            while done < n {
-                done += rustix::io::pwrite(&*fd, &buffer[done..n], at + done as u64)?;
-            }
-            at += n as u64;
+            at += self.read_into(&fd, &inode, at, &mut buffer)?;
         }
         *mapped = Some(Mapped { fd: fd.clone(), stored: shared_write });
         Ok(fd)
+    }
+
+    /// Copies a piece of the file into the memfd, as the buffer has room; how many bytes.
+    fn read_into(&self, fd: &OwnedFd, inode: &ext::Inode, at: u64, buffer: &mut [u8]) -> Result<u64> {
+        let n = buffer.len().min((inode.size - at) as usize);
+        self.fs.ext.read(inode, at, &mut buffer[..n]).map_err(errno)?;
+        let mut done = 0;
+        while done < n {
+            done += rustix::io::pwrite(fd, &buffer[done..n], at + done as u64)?;
+        }
+        Ok(n as u64)
     }
 
     fn block_size(&self) -> u64 {
@@ -179,10 +183,7 @@ impl FileOps for Opened {
         if shared_write || file.flags().writes() {
             return Ok(MapSource::Host(fd));
         }
-        // Opened anew for reading: no mapping of it can be made writable.
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let reader = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(MapSource::Host(Arc::new(reader)))
+        MapSource::for_reading(&fd)
     }
 
     fn sync(&self, _: &File, _: bool) -> Result<()> {
@@ -208,25 +209,13 @@ impl FileOps for Opened {
         if let Some(mapped) = &*node.mapped.lock() {
             rustix::fs::ftruncate(&*mapped.fd, inode.size)?;
             if moved {
-                refill(node, &inode, mapped, at)?;
+                // What lies behind has moved, or is zeros now: the memfd gets it anew.
+                let (mut at, mut buffer) = (at, vec![0; PIECE]);
+                while at < inode.size {
+                    at += node.read_into(&mapped.fd, &inode, at, &mut buffer)?;
+                }
             }
         }
         Ok(())
     }
-}
-
-/// Reads a mapped file anew from a byte on: its blocks have moved.
-fn refill(node: &Node, inode: &ext::Inode, mapped: &Mapped, from: u64) -> Result<()> {
-    let mut buffer = vec![0; PIECE];
-    let mut at = from;
-    while at < inode.size {
-        let n = PIECE.min((inode.size - at) as usize);
-        node.fs.ext.read(inode, at, &mut buffer[..n]).map_err(errno)?;
-        let mut done = 0;
-        while done < n {
-            done += rustix::io::pwrite(&*mapped.fd, &buffer[done..n], at + done as u64)?;
-        }
-        at += n as u64;
-    }
-    Ok(())
 }

@@ -131,7 +131,8 @@ impl ExtFs {
         if inode.links > 0 {
             return;
         }
-        match self.nodes.lock().get(&inode.number).and_then(Weak::upgrade) {
+        let node = self.nodes.lock().get(&inode.number).and_then(Weak::upgrade);
+        match node {
             Some(node) => node.set_unnamed(),
             None => self.release(inode.number),
         }

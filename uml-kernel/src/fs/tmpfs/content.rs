@@ -5,9 +5,9 @@ use super::Node;
 use crate::base::{Errno, Result, time};
 use crate::fs::{File, FileOps, MapSource, OpenFlags};
 use crate::platform::sys;
-use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, SeekFrom};
 use std::any::Any;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Larger files live in a memfd.
@@ -180,10 +180,7 @@ impl FileOps for Opened {
             self.0.watch_growth();
             return Ok(MapSource::Host(fd));
         }
-        // Opened anew for reading: no mapping of it can be made writable.
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let reader = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(MapSource::Host(Arc::new(reader)))
+        MapSource::for_reading(&fd)
     }
 
     fn sync(&self, _file: &File, _data_only: bool) -> Result<()> {
