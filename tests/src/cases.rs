@@ -98,6 +98,8 @@ pub const CASES: &[Case] = &[
     case("map as a picture", Cowtool, &["map", "--plot", "{file}"], "top.cow", Reads, TOOL),
     case("check", Cowtool, &["check", "{file}"], "top.cow", Reads, CHECK),
     case("check unlocked", Cowtool, &["check", "-U", "{file}"], "top.cow", Reads, CHECK),
+    case("status", Cowtool, &["status", "{file}"], "files.cow", Reads, TOOL),
+    case("status, other base", Cowtool, &["status", "files.cow", "-b", "{file}"], "files.img", Reads, TOOL),
     case("diff", Cowtool, &["diff", "{file}"], "top.cow", Reads, DIFF),
     case("diff second", Cowtool, &["diff", "top.cow", "{file}"], "other.img", Reads, DIFF),
     case("compare", Cowtool, &["compare", "{file}"], "top.cow", Reads, DIFF),

@@ -4,6 +4,8 @@ use crate::{Ran, Tree, cowtool, run};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use tempfile::TempDir;
 
 /// Bytes that are never zero, and different for each seed.
@@ -17,8 +19,24 @@ pub fn write_at(path: &Path, offset: u64, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
 }
 
+/// An empty ext4 file system, as mke2fs makes it.
+static FILES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("files.img");
+    let made = Command::new("/sbin/mke2fs")
+        .args(["-q", "-t", "ext4", "-O", "^has_journal"])
+        .arg(&image)
+        .arg("1M")
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    fs::read(image).unwrap()
+});
+
 /// A directory with one of each: `base.img`, `changed.img` (a changed copy of it), `other.img` (another one),
-/// `top.cow` on `base.img` (showing `changed.img`), `layered.cow` on a snapshot `layered.cow.1` on `lbase.img`.
+/// `top.cow` on `base.img` (showing `changed.img`), `layered.cow` on a snapshot `layered.cow.1` on `lbase.img`,
+/// `files.cow` on `files.img`, which is an ext4 file system.
 #[derive(Debug)]
 pub struct Place {
     dir: TempDir,
@@ -37,6 +55,8 @@ impl Place {
         write_at(&place.path("changed.img"), 300_000, &pattern(200_000, 3));
         write_at(&place.path("other.img"), 700_000, &pattern(10_000, 4));
         place.cowtool(&["create", "top.cow", "--base", "base.img", "--from", "changed.img"]);
+        fs::write(place.path("files.img"), &*FILES).unwrap();
+        place.cowtool(&["create", "files.cow", "--base", "files.img"]);
         place.cowtool(&["create", "layered.cow", "--base", "lbase.img"]);
         place.cowtool(&["snapshot", "layered.cow"]);
         place

@@ -12,7 +12,10 @@ pub(crate) fn run(cx: Context, options: &Status) -> anyhow::Result<Outcome> {
     let open = OpenOptions { unlocked: options.unlocked, backing, ..OpenOptions::default() };
     let new = Disk::open(&options.cow, &open)?;
     let Some(chain) = &new.chain else {
-        anyhow::bail!("\"{}\" is no COW file: there is nothing that it was made from", options.cow.display());
+        anyhow::bail!(
+            "\"{}\" is not a COW file: there is nothing that it was made from",
+            options.cow.display()
+        );
     };
     let old = (chain.below(0).path(), chain.device(1)?);
     let found = files::status(old, (&options.cow, new.device.clone()), &cx.reporter);
