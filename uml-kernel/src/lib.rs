@@ -2,6 +2,7 @@
 pub mod base;
 pub mod block;
 pub mod boot;
+pub mod console;
 pub mod fs;
 pub mod mm;
 pub mod net;

@@ -1,15 +1,21 @@
 //! `uml-kernel`: the command line.
 
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use uml_kernel::block::Spec;
+use uml_kernel::boot::cmdline::{self, CommandLine};
 use uml_kernel::boot::{self, RunOptions};
+use uml_kernel::task::End;
 
-/// A Linux-ABI kernel that runs as an ordinary program.
+/// What is not the beginning of a kernel's command line.
+const SUBCOMMANDS: [&str; 3] = ["run", "syscalls", "help"];
+
+/// A Linux-ABI kernel that runs as an ordinary program: with options of a kernel it boots a disk, with `run` it runs one command.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = kernel_options(), override_usage = "uml-kernel ubd0=FILE [OPTION]...\n       uml-kernel run [OPTION]... -- COMMAND")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,26 +56,42 @@ struct Run {
     words: Vec<OsString>,
 }
 
-fn size(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let shift = match unit {
-        "" => 0,
-        "k" | "K" => 10,
-        "m" | "M" => 20,
-        "g" | "G" => 30,
-        _ => return None,
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // Anything but a subcommand or a flag is the command line of a kernel that boots.
+    let first = words.first().and_then(|w| w.to_str()).unwrap_or("--help");
+    let boots = first.starts_with("--strace") || !first.starts_with('-') && !SUBCOMMANDS.contains(&first);
+    let ended = match boots {
+        true => boot_with(words),
+        false => match Cli::parse().command {
+            Command::Run(run) => run_with(run),
+            Command::Syscalls => {
+                print!("{}", uml_kernel::syscall::table_text());
+                return ExitCode::SUCCESS;
+            }
+        },
     };
-    number.parse::<u64>().ok()?.checked_shl(shift)
+    match ended {
+        Ok(End::Exited(status)) if status & 0x7f == 0 => ExitCode::from((status >> 8) as u8),
+        Ok(End::Exited(status)) => ExitCode::from(128 + (status & 0x7f) as u8),
+        Ok(End::Signal(signal)) => ExitCode::from(128 + signal as u8),
+        Ok(End::Halted | End::Restart) => ExitCode::SUCCESS,
+        // As the real UML has it.
+        Ok(End::Panic(_)) => ExitCode::FAILURE,
+        Err(e) => {
+            uml_kernel::console::terminal::restore();
+            eprintln!("uml-kernel: {e:#}");
+            ExitCode::from(125)
+        }
+    }
 }
 
-fn main() -> ExitCode {
-    let run = match Cli::parse().command {
-        Command::Run(run) => run,
-        Command::Syscalls => {
-            print!("{}", uml_kernel::syscall::table_text());
-            return ExitCode::SUCCESS;
-        }
-    };
+fn boot_with(words: Vec<OsString>) -> Result<End> {
+    let words = words.into_iter().map(|w| w.into_string().map_err(|w| anyhow!("{w:?}: not UTF-8")));
+    boot::boot(&CommandLine::parse(&words.collect::<Result<Vec<_>>>()?)?)
+}
+
+fn run_with(run: Run) -> Result<End> {
     let mut options = RunOptions {
         root: run.root,
         keep: run.keep,
@@ -83,43 +105,25 @@ fn main() -> ExitCode {
         disks: Vec::new(),
     };
     if let Some(disk) = &run.disk {
-        match Spec::of(0, false, disk) {
-            Ok(spec) => options.disks.push(spec),
-            Err(e) => return fail(&format!("--disk: {e:#}")),
-        }
+        options.disks.push(Spec::of(0, false, disk).context("--disk")?);
     }
     let mut words = run.words.into_iter().peekable();
-    while let Some(word) = words.peek().and_then(|w| w.to_str()) {
-        match word.split_once('=') {
-            Some(("mem", value)) => match size(value) {
-                Some(bytes) if bytes >= 16 << 20 => options.mem = bytes,
-                _ => return fail(&format!("mem={value}: not a size of at least 16M")),
-            },
-            Some(("ncpus", value)) => match value.parse() {
-                Ok(n) if (1..=64).contains(&n) => options.ncpus = n,
-                _ => return fail(&format!("ncpus={value}: not a number of 1 to 64")),
-            },
-            Some((word, value)) => match Spec::parse(word, value) {
-                Some(Ok(spec)) if options.disks.iter().all(|d| d.index != spec.index) => {
-                    options.disks.push(spec)
-                }
-                Some(Ok(_)) => return fail(&format!("{word}: there is such a disk already")),
-                Some(Err(e)) => return fail(&format!("{e:#}")),
-                None => break,
-            },
-            None => break,
+    while let Some((key, value)) = words.peek().and_then(|w| w.to_str()).and_then(|w| w.split_once('=')) {
+        let RunOptions { mem, ncpus, disks, .. } = &mut options;
+        if !cmdline::machine_word(key, value, mem, ncpus, disks)? {
+            break;
         }
         words.next();
     }
     options.command = words.skip_while(|w| w == "--").collect();
-    match boot::run(options) {
-        Ok(status) if status & 0x7f == 0 => ExitCode::from((status >> 8) as u8),
-        Ok(status) => ExitCode::from(128 + (status & 0x7f) as u8),
-        Err(e) => fail(&format!("{e:#}")),
-    }
+    boot::run(options)
 }
 
-fn fail(message: &str) -> ExitCode {
-    eprintln!("uml-kernel: {message}");
-    ExitCode::from(125)
+/// Each option of the kernel's command line, explained.
+fn kernel_options() -> String {
+    let mut text = String::from("Booting: uml-kernel OPTION... [-- ARGUMENT OF INIT...]\n");
+    for (option, says) in cmdline::OPTIONS {
+        text += &format!("  {option:<18} {says}\n");
+    }
+    text + "What is none of these goes to init: into its environment if it has a =, else as an argument."
 }

@@ -3,6 +3,7 @@
 use super::sync::{Mutex, Rank};
 use super::time;
 use std::collections::VecDeque;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Lines kept.
@@ -31,10 +32,16 @@ struct Ring {
 
 static RING: Mutex<Ring> = Mutex::new(Rank::Leaf, Ring { next: 0, records: VecDeque::new() });
 static TO_STDERR: AtomicBool = AtomicBool::new(false);
+static TO_CONSOLE: AtomicBool = AtomicBool::new(false);
 
 /// Also write the log to the host's standard error.
 pub fn to_stderr(yes: bool) {
     TO_STDERR.store(yes, Ordering::Relaxed);
+}
+
+/// Also write the log, with times, to the host's standard output, where the console is.
+pub fn to_console() {
+    TO_CONSOLE.store(true, Ordering::Relaxed);
 }
 
 /// Adds a line. Use the `log!` macro.
@@ -46,6 +53,11 @@ pub fn line(text: String) {
 pub fn line_of(priority: u32, text: String) {
     if TO_STDERR.load(Ordering::Relaxed) {
         eprintln!("{text}\r");
+    }
+    if TO_CONSOLE.load(Ordering::Relaxed) {
+        let now = time::now() / 1000;
+        let line = format!("[{:5}.{:06}] {text}\r\n", now / 1_000_000, now % 1_000_000);
+        let _ = std::io::stdout().write_all(line.as_bytes());
     }
     let mut ring = RING.lock();
     if ring.records.len() == LINES {

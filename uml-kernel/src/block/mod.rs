@@ -45,6 +45,15 @@ pub fn all() -> Vec<Disk> {
     DISKS.lock().clone()
 }
 
+/// What has been written is durable, on all disks.
+pub fn flush_all() {
+    for disk in all().iter().filter(|d| !d.device.read_only()) {
+        if let Err(e) = disk.device.flush() {
+            crate::log!("{}: what was written may be lost: {e}", disk.name);
+        }
+    }
+}
+
 /// The disk of a device number.
 pub fn find(number: u64) -> Option<Disk> {
     DISKS.lock().iter().find(|d| d.number == number).cloned()

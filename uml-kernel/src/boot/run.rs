@@ -1,13 +1,15 @@
 //! `uml-kernel run`: one command, on a host directory.
 
-use crate::base::{Errno, Mutex, Rank, sched};
+use super::first::{self, Around};
+use super::machine::Machine;
+use super::restart::AfterPanic;
+use crate::base::Errno;
 use crate::fs::anon::{self, AnonKind};
 use crate::fs::stream::{HostStream, StreamFile};
-use crate::fs::tty::{self, Tty, TtyFile};
+use crate::fs::tty::{Tty, TtyFile};
 use crate::fs::{Creds, FdTable, File, Lookup, Namespace, OpenFlags, Resolve};
-use crate::platform::{Platform, sys};
-use crate::task::process::{self, TaskInner};
-use crate::task::{Ctx, FsContext, FsInner, Kernel, Options, Process, Task, exec, fork, kernel};
+use crate::platform::sys;
+use crate::task::{Ctx, End, Options, exec};
 use anyhow::{Context as _, Result};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -38,106 +40,26 @@ pub struct RunOptions {
     pub disk_root: bool,
 }
 
-/// Default limits, as Linux sets them at start; in the order of their `RLIMIT_` numbers.
-fn default_limits(mem: u64) -> [(u64, u64); 16] {
-    const INF: u64 = u64::MAX;
-    let procs = (mem / (64 << 10)).min(16000);
-    [
-        (INF, INF),
-        (INF, INF),
-        (INF, INF),
-        (8 << 20, INF),
-        (0, INF),
-        (INF, INF),
-        (procs, procs),
-        (1024, 1 << 19),
-        (8 << 20, 8 << 20),
-        (INF, INF),
-        (INF, INF),
-        (procs, procs),
-        (819_200, 819_200),
-        (0, 0),
-        (0, 0),
-        (INF, INF),
-    ]
-}
-
-/// Runs the command; its wait status.
-pub fn run(options: RunOptions) -> Result<i32> {
-    sys::tune_heap();
-    crate::base::time::boot();
+/// Runs the command; how the guest has ended.
+pub fn run(options: RunOptions) -> Result<End> {
     crate::base::log::to_stderr(options.log);
-    // Each stub, and each file that the guest has open, takes descriptors of this process.
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let most = rustix::process::Rlimit { current: files.maximum, ..files };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
     let host_cpus = sys::allowed_cpus();
-    let platform = Platform::start().context("cannot start the first stub")?;
     let cmdline = format!("mem={} ncpus={}", options.mem, options.ncpus);
-    let kernel = Kernel::start(platform.clone(), Options { strace: options.strace.clone(), cmdline });
-    kernel.usage.set_limit(options.mem);
-    crate::task::procfs::register(options.mem);
-    super::panic::install(platform.clone());
-    super::panic::listen()?;
+    let machine = Machine {
+        mem: options.mem,
+        ncpus: options.ncpus,
+        options: Options { strace: options.strace.clone(), cmdline },
+        after_panic: AfterPanic::default(),
+    };
+    let kernel = machine.start()?;
     let terminal = super::terminal::take()?;
-    for major in [5, 136] {
-        crate::fs::dev::register(major, Arc::new(tty::open));
-    }
-    tty::register_sessions(Box::new(crate::task::sessions::Table));
     for spec in &options.disks {
         crate::block::add(spec.open()?);
     }
-    let ns = super::tree::build(&options)?;
-    make_init(options.mem)?;
-    let first = first_task(&options, ns, terminal.as_ref().map(super::terminal::Guard::tty))?;
-    let _ = kernel.first.set(first.task.process.pid);
-    sched::start(options.ncpus, &host_cpus)?;
-    let reaper = {
-        let platform = platform.clone();
-        std::thread::Builder::new()
-            .name("reaper".into())
-            .stack_size(128 << 10)
-            .spawn(move || platform.reap())?
-    };
-    fork::start(first)?;
-    let status = {
-        let mut ended = kernel.ended.lock();
-        loop {
-            if let Some(status) = *ended {
-                break status;
-            }
-            kernel.ended_cond.wait(&mut ended);
-        }
-    };
-    platform.shut_down();
-    crate::fs::extfs::unmount_all();
-    drop(terminal);
-    drop(reaper);
-    Ok(status)
-}
-
-/// Process 1, which is the kernel itself: the parent of orphans.
-fn make_init(mem: u64) -> Result<()> {
-    let mut table = kernel().table.lock();
-    let pid = table.new_pid()?;
-    let process = Process::new(pid, process::no_actions(), default_limits(mem), 0);
-    let creds = Arc::new(Creds::user(0, 0, &[]));
-    let inner = TaskInner {
-        comm: b"init".to_vec(),
-        creds,
-        files: None,
-        fs: None,
-        mm: None,
-        clear_child_tid: 0,
-        robust_list: 0,
-        altstack: (0, 0, 2),
-        memory_policy: (0, 0),
-        policy: Default::default(),
-        seccomp: Default::default(),
-    };
-    let task = Task::new(pid, process, 0, inner);
-    table.add_process(&task, 0, 0, 0);
-    Ok(())
+    let ns = super::tree::for_command(&options)?;
+    first::kernel_as_init(options.mem)?;
+    let first = first_task(&options, ns, terminal.as_ref())?;
+    machine.run(kernel, first, &host_cpus)
 }
 
 fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tty>>) -> Result<Ctx> {
@@ -165,7 +87,6 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         args,
         env: env.collect(),
     };
-    let (stub, mm, regs, creds) = exec::first(request, 8 << 20)?;
     let files = Arc::new(FdTable::default());
     for fd in 0..3 {
         use std::os::fd::AsFd as _;
@@ -191,51 +112,13 @@ fn first_task(options: &RunOptions, ns: Arc<Namespace>, terminal: Option<&Arc<Tt
         let ops = Arc::new(StreamFile(HostStream::new(host)?));
         files.add(File::new(ops, path, flags), false)?;
     }
-    let umask = 0o022;
-    let fs =
-        Arc::new(FsContext { inner: Mutex::new(Rank::Files, FsInner { ns, root: lookup.root, cwd, umask }) });
-    let mut table = kernel().table.lock();
-    let pid = table.new_pid()?;
-    let process = Process::new(pid, process::no_actions(), default_limits(options.mem), libc::SIGCHLD);
-    let inner = TaskInner {
-        comm: path.rsplit(|b| *b == b'/').next().unwrap_or(&path).iter().copied().take(15).collect(),
-        creds: Arc::new(creds),
-        files: Some(files.clone()),
-        fs: Some(fs.clone()),
-        mm: Some(mm.clone()),
-        clear_child_tid: 0,
-        robust_list: 0,
-        altstack: (0, 0, 2),
-        memory_policy: (0, 0),
-        policy: Default::default(),
-        seccomp: Default::default(),
-    };
-    let task = Task::new(pid, process, 0, inner);
-    *task.kicker.lock() = Some(stub.kicker());
-    table.add_process(&task, 1, pid, pid);
-    drop(table);
+    let root = lookup.root.clone();
+    let around = Around { mem: options.mem, ns, root, cwd, files };
+    let ctx = first::task(request, around, Some(1))?;
     if let Some(tty) = terminal {
+        let pid = ctx.task.process.pid;
         tty.set_session(pid, pid);
     }
-    let ctx = Ctx {
-        task,
-        stub,
-        regs,
-        mm,
-        files,
-        fs,
-        orig_rax: None,
-        saved_mask: None,
-        restart: None,
-        exit: None,
-        fs_base: 0,
-        gs_base: 0,
-        counted: (0, 0),
-        rseq: None,
-        disturbed: false,
-        vfork: None,
-    };
-    ctx.publish_answers();
     Ok(ctx)
 }
 

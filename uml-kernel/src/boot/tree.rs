@@ -1,30 +1,73 @@
-//! The guest's tree: a host directory below, what changes above, devices, /proc and /sys in their places.
+//! The guest's tree: for a command, a host directory below, what changes above, devices, /proc and /sys in their places; for a boot, a
+//! disk, and the devices, as Linux hands it to init.
 
 use super::RunOptions;
+use super::cmdline::CommandLine;
 use crate::base::Errno;
+use crate::block::Disk;
 use crate::fs::hostfs::HostFs;
 use crate::fs::overlay::Overlay;
 use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
 use crate::fs::tty::devpts::{DevPts, PtsOptions};
-use crate::fs::{Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve};
-use anyhow::{Context as _, Result};
+use crate::fs::{Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve, makedev};
+use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-/// Builds it.
-pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
+/// For an init: the file system of `root=`, and devices if there is a /dev.
+pub(super) fn for_boot(line: &CommandLine) -> Result<Arc<Namespace>> {
+    let disk = find_disk(&line.root)?;
+    let kind = line.root_type.as_bytes();
+    if !matches!(kind, b"ext2" | b"ext3" | b"ext4") {
+        bail!("rootfstype={}: none of ext2, ext3, ext4", line.root_type);
+    }
+    let fs = crate::fs::extfs::ExtFs::mount(kind, &disk, !line.writable)
+        .with_context(|| format!("cannot mount {}", disk.name))?;
+    crate::log!(
+        "VFS: Mounted root ({} filesystem){}.",
+        line.root_type,
+        if line.writable { "" } else { " readonly" }
+    );
+    let flags = if line.writable { MountFlags::empty() } else { MountFlags::RDONLY };
+    let mount = Mount::new(fs.clone(), Dentry::root(b"/", fs.root()), "/dev/root", flags);
+    let ns = Namespace::new(mount);
+    put(&ns, "/dev", devices()?, "devtmpfs", MountFlags::NOSUID)?;
+    Ok(ns)
+}
+
+/// The disk that `root=` names: /dev/ubda, ubda, 98:0, or the number in hexadecimal digits.
+fn find_disk(root: &str) -> Result<Disk> {
+    let name = root.strip_prefix("/dev/").unwrap_or(root);
+    let number = match name.split_once(':') {
+        Some((major, minor)) => major.parse().ok().zip(minor.parse().ok()).map(|(a, b)| makedev(a, b)),
+        None => u64::from_str_radix(name, 16).ok().map(|n| makedev(n >> 8, n & 0xff)),
+    };
+    let all = crate::block::all();
+    let found = all.iter().find(|d| d.name == name).or_else(|| all.iter().find(|d| Some(d.number) == number));
+    found.cloned().with_context(|| {
+        let names: Vec<&str> = all.iter().map(|d| &d.name[..]).collect();
+        format!("root={root}: there is no such disk; there are: {}", names.join(" "))
+    })
+}
+
+fn devices() -> Result<Arc<dyn FileSystem>> {
+    let fs = crate::fs::devtmpfs::instance()?;
+    crate::block::populate(&fs.root())?;
+    crate::console::populate(&fs.root())?;
+    Ok(fs)
+}
+
+/// For one command.
+pub(super) fn for_command(options: &RunOptions) -> Result<Arc<Namespace>> {
     let root = if options.disk_root { disk_root()? } else { host_root(options)? };
     let source = if options.disk_root { "/dev/root" } else { "root" };
     let mount = Mount::new(root.clone(), Dentry::root(b"/", root.root()), source, MountFlags::empty());
     let ns = Namespace::new(mount);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
-    let dev = TmpFs::new("devtmpfs", 16 << 20, 0o755, 0, 0);
-    crate::fs::devtmpfs::populate(&dev.root())?;
-    crate::block::populate(&dev.root())?;
-    put(&ns, "/dev", dev, "devtmpfs", MountFlags::NOSUID)?;
+    put(&ns, "/dev", devices()?, "devtmpfs", MountFlags::NOSUID)?;
     let pts = DevPts::new(PtsOptions { gid: Some(5), mode: 0o620, ptmxmode: 0o666, ..PtsOptions::default() });
-    if let Some(console) = crate::fs::tty::console() {
+    if let Ok(console) = crate::fs::tty::console() {
         pts.put(0, console, rustix::process::getuid().as_raw(), 5);
     }
     put(&ns, "/dev/pts", pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC)?;

@@ -1,8 +1,9 @@
 //! The nodes that /dev begins with, as devtmpfs and udev leave them.
 
-use super::{Inode, NewNode, kind, makedev};
+use super::tmpfs::TmpFs;
+use super::{FileSystem as _, Inode, NewNode, kind, makedev};
 use crate::base::{Errno, Result};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The group of terminals, by its number in every distribution (udev's rule gives them to it).
 const GROUP_TTY: u32 = 5;
@@ -33,6 +34,17 @@ const LINKS: [(&str, &str); 5] = [
     ("stderr", "/proc/self/fd/2"),
     ("core", "/proc/kcore"),
 ];
+
+/// The one there is, whoever mounts it.
+pub fn instance() -> Result<Arc<TmpFs>> {
+    static INSTANCE: OnceLock<Arc<TmpFs>> = OnceLock::new();
+    if let Some(fs) = INSTANCE.get() {
+        return Ok(fs.clone());
+    }
+    let fs = TmpFs::new("devtmpfs", 16 << 20, 0o755, 0, 0);
+    populate(&fs.root())?;
+    Ok(INSTANCE.get_or_init(|| fs).clone())
+}
 
 /// Makes the nodes in a directory, of a tmpfs say. What is there already stays as it is.
 pub fn populate(dir: &Arc<dyn Inode>) -> Result<()> {

@@ -221,6 +221,10 @@ pub trait FileSystem: Send + Sync {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+    /// Becomes read-only, or writable again (MS_REMOUNT); EBUSY while somebody writes.
+    fn remount(&self, _read_only: bool) -> Result<()> {
+        Ok(())
+    }
     /// Options for /proc/mounts, beginning with a comma.
     fn options(&self) -> String {
         String::new()

@@ -59,7 +59,8 @@ pub fn memfd(name: &[u8], allow_sealing: bool, uid: u32, gid: u32) -> Result<Arc
 /// A file system by its type, for mount(2).
 pub fn make_fs(kind: &[u8], options: &[u8]) -> Result<Arc<dyn super::FileSystem>> {
     match kind {
-        b"tmpfs" | b"ramfs" | b"devtmpfs" => {
+        b"devtmpfs" => Ok(super::devtmpfs::instance()?),
+        b"tmpfs" | b"ramfs" => {
             let name = if kind == b"ramfs" { "ramfs" } else { "tmpfs" };
             let (mut size, mut mode, mut uid, mut gid) = (1 << 30, 0o1777, 0, 0);
             for option in String::from_utf8_lossy(options).split(',').filter(|o| !o.is_empty()) {

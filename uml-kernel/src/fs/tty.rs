@@ -54,18 +54,19 @@ impl std::fmt::Debug for Tty {
     }
 }
 
-static CONSOLE: OnceLock<Arc<Tty>> = OnceLock::new();
+/// Opens /dev/console.
+pub type Console = Box<dyn Fn() -> Result<Arc<Tty>> + Send + Sync>;
 
-/// Makes the guest's console. Its number is that of the first pty, as programs expect it of a terminal they run on.
-pub fn make_console(rdev: u64, size: WinSize, sink: Sink) -> Arc<Tty> {
-    let tty = Tty::new(rdev, size, Some(sink), None);
-    let _ = CONSOLE.set(tty.clone());
-    tty
+static CONSOLE: OnceLock<Console> = OnceLock::new();
+
+/// Says what /dev/console is.
+pub fn set_console(console: Console) {
+    let _ = CONSOLE.set(console);
 }
 
-/// The console, if there is one.
-pub fn console() -> Option<Arc<Tty>> {
-    CONSOLE.get().cloned()
+/// The terminal that /dev/console is; ENXIO if there is none.
+pub fn console() -> Result<Arc<Tty>> {
+    CONSOLE.get().ok_or(Errno::ENXIO)?()
 }
 
 /// What open(2) of a terminal leaves of the flags.
@@ -81,11 +82,17 @@ pub fn open(rdev: u64, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
             let tty = of_session(session).ok_or(Errno::ENXIO)?;
             return Ok(File::new(TtyFile::open(tty)?, path, kept(flags)));
         }
-        (5, 1) => console().ok_or(Errno::ENXIO)?,
+        // It never becomes a session's terminal by being opened.
+        (5, 1) => return open_tty(console()?, path, flags | OpenFlags::NOCTTY),
         (5, 2) => return master::open(path, flags),
         (136..=143, _) => devpts::tty_of(&path).ok_or(Errno::EIO)?,
         _ => return Err(Errno::ENXIO),
     };
+    open_tty(tty, path, flags)
+}
+
+/// Opens a terminal, which may become its session's.
+pub fn open_tty(tty: Arc<Tty>, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let ops = TtyFile::open(tty.clone())?;
     if !flags.contains(OpenFlags::NOCTTY) && flags.reads() {
         tty.adopt_session();
@@ -108,6 +115,16 @@ impl Tty {
         };
         let state = Mutex::new(Rank::Tty, state);
         Arc::new(Tty { rdev, state, queue: WaitQueue::new(), outside: WaitQueue::new(), sink })
+    }
+
+    /// One whose other side is on the host.
+    pub fn on_host(rdev: u64, size: WinSize, sink: Sink) -> Arc<Tty> {
+        Tty::new(rdev, size, Some(sink), None)
+    }
+
+    /// Whether its other side is gone.
+    pub fn is_hung_up(&self) -> bool {
+        self.state.lock().hung_up
     }
 
     /// Device number.

@@ -18,6 +18,26 @@ fn owned(result: libc::c_long) -> Result<OwnedFd> {
     check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
+/// A copy of a descriptor that this program was started with; EBADF for one that it has opened itself.
+pub fn inherited(number: i32) -> Result<OwnedFd> {
+    // SAFETY: plain call. Descriptors of our own are all closed on exec.
+    let flags = check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    if flags & i64::from(libc::FD_CLOEXEC) != 0 {
+        return Err(Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: plain call.
+    owned(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into())
+}
+
+/// Whether a signal is ignored.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zeros are a valid value of it.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is changed; the pointer is to a value of the right type.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// An anonymous file of `size` bytes.
 pub fn memfd(name: &CStr, size: u64) -> Result<OwnedFd> {
     // SAFETY: plain call with a valid string.

@@ -5,11 +5,12 @@ use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
 use crate::fs::{Cap, kind};
 use crate::mm::Unpacker;
-use crate::task::{Ctx, FsContext, exit, kernel};
+use crate::task::{Ctx, End, FsContext, kernel, keys};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub(super) const TABLE: &[Entry] = &[
-    partial(libc::SYS_reboot, "reboot", "a restart ends the guest, as power-off does", reboot),
+    full(libc::SYS_reboot, "reboot", reboot),
     partial(libc::SYS_swapon, "swapon", "no file is fit for swapping: EINVAL", |ctx, [path, flags, ..]| {
         const KNOWN: u64 = 0x1_ffff;
         ctx.creds().need(Cap::SysAdmin)?;
@@ -61,7 +62,11 @@ pub(super) const TABLE: &[Entry] = &[
     partial(libc::SYS_ustat, "ustat", "no device has a file system that it knows: EINVAL", |_, _| {
         Err(Errno::EINVAL)
     }),
-    partial(libc::SYS_keyctl, "keyctl", "no keyrings: EOPNOTSUPP", |_, _| Err(Errno::EOPNOTSUPP)),
+    partial(libc::SYS_keyctl, "keyctl", "no keyrings: ENOSYS", |_, [command, ..]| {
+        // KEYCTL_WATCH_KEY is the last there is (linux/keyctl.h).
+        const LAST: u64 = 32;
+        Err(if command > LAST { Errno::EOPNOTSUPP } else { Errno::ENOSYS })
+    }),
     partial(libc::SYS_pkey_alloc, "pkey_alloc", "no protection keys: ENOSPC", |_, [flags, rights, ..]| {
         Err(if flags != 0 || rights & !3 != 0 { Errno::EINVAL } else { Errno::ENOSPC })
     }),
@@ -112,13 +117,18 @@ fn reboot(ctx: &mut Ctx, [magic, magic2, command, ..]: Args) -> Result<u64> {
     }
     match command as u32 {
         RESTART | RESTART2 | HALT | POWER_OFF => {
-            let first = kernel().first.get().and_then(|pid| kernel().table.process(*pid));
-            // The guest ends with its first process, whoever asks.
-            exit::begin_group_exit(&first.ok_or(Errno::EINVAL)?, 0);
+            kernel().finish(match command as u32 {
+                RESTART | RESTART2 => End::Restart,
+                _ => End::Halted,
+            });
+            // Nothing comes after it.
+            ctx.die(libc::SIGKILL);
             Ok(0)
         }
-        // There is no key that would ask for a restart.
-        CAD_ON | CAD_OFF => Ok(0),
+        CAD_ON | CAD_OFF => {
+            keys::CTRL_ALT_DEL_RESTARTS.store(command as u32 == CAD_ON, Ordering::Relaxed);
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

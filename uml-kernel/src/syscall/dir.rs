@@ -114,6 +114,9 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
         if !Arc::ptr_eq(&target.dentry, target.mount.root()) {
             return Err(Errno::EINVAL);
         }
+        if flags & BIND == 0 {
+            target.mount.fs().remount(wanted.contains(MountFlags::RDONLY))?;
+        }
         target.mount.set_flags(wanted);
         return Ok(0);
     }

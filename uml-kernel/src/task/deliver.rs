@@ -40,6 +40,8 @@ pub fn signals(ctx: &mut Ctx) -> bool {
         let action = ctx.task.process.action(info.signo);
         match action.handler {
             SIG_IGN => continue,
+            // What is not a fault of its own; see `send`.
+            SIG_DFL if ctx.task.process.is_init() && info.code <= 0 => continue,
             SIG_DFL => match default_of(info.signo) {
                 Default_::Ignore => continue,
                 Default_::Stop => {
@@ -48,7 +50,6 @@ pub fn signals(ctx: &mut Ctx) -> bool {
                     }
                 }
                 Default_::End | Default_::Core => {
-                    // The first process of the guest is as safe from it as init is.
                     ctx.die(info.signo);
                     return true;
                 }

@@ -4,9 +4,9 @@ use super::ctx::{Ctx, PPID_SLOT};
 use super::process::{NOT_EXITING, Pid, Process, Task};
 use super::signal::{SIG_IGN, SigInfo};
 use super::table::Inner;
-use super::{kernel, send};
+use super::{End, kernel, send};
 use crate::base::wait::How;
-use crate::base::{Errno, Result, sched};
+use crate::base::{Errno, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -106,9 +106,10 @@ fn end_process(process: &Arc<Process>, status: i32) {
     }
     process.end_events.wake_all();
     if kernel.first.get() == Some(&process.pid) {
-        *kernel.ended.lock() = Some(status);
-        kernel.ended_cond.notify_all();
-        sched::stop();
+        kernel.finish(match process.is_init() {
+            true => End::Panic(format!("Attempted to kill init! exitcode=0x{status:08x}")),
+            false => End::Exited(status),
+        });
     }
 }
 
@@ -181,7 +182,7 @@ fn tell_or_reap(
     let signo = process.exit_signal.load(Ordering::Relaxed);
     let parent = table.processes.get(&parent).map(|e| e.process.clone());
     // The kernel's own init waits for nothing: it reaps at once.
-    let Some(parent) = parent.filter(|p| p.pid != 1) else {
+    let Some(parent) = parent.filter(|p| p.pid != 1 || p.is_init()) else {
         table.reap(process.pid);
         return;
     };

@@ -277,6 +277,7 @@ fn new_process(ctx: &Ctx, pid: Pid, args: &CloneArgs) -> Arc<Process> {
         _ => parent.exit_signal.load(Ordering::Relaxed),
     };
     let process = Process::new(pid, actions, limits, exit_signal);
+    process.login.inherit(&parent.login);
     process.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
     process.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     process

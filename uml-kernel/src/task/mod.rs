@@ -5,12 +5,16 @@ mod build;
 pub mod cpu_clock;
 pub mod ctx;
 pub mod deliver;
+pub mod dump;
 mod elf;
+mod end;
 pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod futex;
 pub mod futex_pi;
+pub mod keys;
+mod login;
 mod max_rss;
 pub mod oom;
 pub mod pidfd;
@@ -35,6 +39,7 @@ use parking_lot::Condvar;
 use std::sync::{Arc, OnceLock};
 
 pub use ctx::Ctx;
+pub use end::End;
 pub use process::{FsContext, FsInner, Pid, Process, Task};
 
 /// What the command line says.
@@ -61,8 +66,8 @@ pub struct Kernel {
     pub options: Options,
     /// The process whose end is the guest's.
     pub first: OnceLock<Pid>,
-    /// Its wait status, once it has ended.
-    pub ended: parking_lot::Mutex<Option<i32>>,
+    /// How the guest has ended, once it has.
+    pub ended: parking_lot::Mutex<Option<End>>,
     /// Told then.
     pub ended_cond: Condvar,
     /// The vDSO's object.

@@ -167,13 +167,17 @@ fn end_one(found: &[Candidate], excess: u64, now: u64) {
     let badness = |c: &&Candidate| {
         let adj = c.task.process.oom_score_adj.load(Ordering::Relaxed);
         let weighed = c.held.resident as i64 + c.heap.max(0) + i64::from(adj) * (limit / 1000) as i64;
-        // With the first the guest ends: it counts half. Of those of about the same size the youngest: what a fork bomb begot rather than
-        // what began it.
+        // With the first the guest ends: it goes only if it is what holds so much, or alone. Of those of about the same size the youngest:
+        // what a fork bomb begot rather than what began it.
         let first = kernel().first.get() == Some(&c.task.process.pid);
-        let weighed = if first { weighed / 2 } else { weighed };
-        (if adj == -1000 { i64::MIN } else { weighed >> 20 }, c.task.process.start)
+        let spared = adj == -1000 || first && weighed < limit as i64 / 4;
+        (if spared { i64::MIN } else { weighed >> 20 }, c.task.process.start)
     };
-    let Some(worst) = found.iter().filter(|c| c.task.process.exiting().is_none()).max_by_key(badness) else {
+    let Some(worst) = found
+        .iter()
+        .filter(|c| c.task.process.exiting().is_none() && !c.task.process.is_init())
+        .max_by_key(badness)
+    else {
         return;
     };
     let process = &worst.task.process;

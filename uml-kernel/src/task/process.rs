@@ -57,6 +57,8 @@ pub struct Process {
     pub oom_score_adj: AtomicI32,
     /// PR_SET_PERSONALITY.
     pub personality: AtomicU32,
+    /// Who has logged in.
+    pub login: super::login::Login,
 }
 
 /// CPU times, in nanoseconds.
@@ -104,6 +106,7 @@ impl Process {
             dumpable: AtomicU32::new(1),
             oom_score_adj: AtomicI32::new(0),
             personality: AtomicU32::new(0),
+            login: Default::default(),
         })
     }
 
@@ -112,6 +115,11 @@ impl Process {
         let actions = self.actions.lock().clone();
 
         actions.lock()[signo as usize - 1]
+    }
+
+    /// Whether it is the guest's own init. A guest of `run` has none: there the kernel takes its place.
+    pub fn is_init(&self) -> bool {
+        self.pid == 1 && super::kernel().first.get() == Some(&1)
     }
 
     /// Whether its threads are ending, and with what.

@@ -125,6 +125,10 @@ impl System for KernelSystem {
         kernel().names.lock().1 = name.to_vec();
     }
 
+    fn sysrq(&self, key: u8) {
+        super::keys::sysrq(key);
+    }
+
     fn command_line(&self) -> String {
         kernel().options.cmdline.clone()
     }
@@ -426,6 +430,8 @@ impl Source for View {
             oom_score_adj: self.process.oom_score_adj.load(Ordering::Relaxed),
             personality: self.process.personality.load(Ordering::Relaxed),
             timer_slack: self.task.as_ref().map_or(50_000, |t| t.timer_slack.load(Ordering::Relaxed)),
+            loginuid: self.process.login.uid.load(Ordering::Relaxed),
+            sessionid: self.process.login.session.load(Ordering::Relaxed),
             ..Tunables::default()
         }
     }
@@ -438,6 +444,7 @@ impl Source for View {
                     task.timer_slack.store(value, Ordering::Relaxed);
                 }
             }
+            Tunable::LoginUid(uid) => self.process.login.begin(uid),
             _ => return Err(Errno::EPERM),
         }
         Ok(())

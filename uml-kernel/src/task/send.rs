@@ -55,6 +55,11 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
         return None;
     }
     let threads = kernel().table.threads(process.pid);
+    // Init takes nothing that it has no handler for (SIGNAL_UNKILLABLE of Linux).
+    let unblocked = |t: &Arc<Task>| t.blocked() & bit(signo) == 0;
+    if process.is_init() && process.action(signo).handler == SIG_DFL && threads.iter().all(unblocked) {
+        return None;
+    }
     if bit(signo) & STOPS != 0 {
         discard(process, &threads, bit(libc::SIGCONT));
     }

@@ -20,15 +20,13 @@ pub(super) struct Committer(Arc<(Mutex<State>, Condvar)>);
 
 impl Committer {
     /// Starts it.
-    pub(super) fn start(fs: Weak<ExtFs>, read_only: bool) -> Committer {
+    pub(super) fn start(fs: Weak<ExtFs>) -> Committer {
         let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
-        if !read_only {
-            let theirs = shared.clone();
-            let work = move || run(&fs, &theirs);
-            let thread = std::thread::Builder::new().name("jbd2".into()).stack_size(256 << 10).spawn(work);
-            if let Err(e) = thread {
-                crate::log!("ext: nothing is committed in the background: {e}");
-            }
+        let theirs = shared.clone();
+        let work = move || run(&fs, &theirs);
+        let thread = std::thread::Builder::new().name("jbd2".into()).stack_size(256 << 10).spawn(work);
+        if let Err(e) = thread {
+            crate::log!("ext: nothing is committed in the background: {e}");
         }
         Committer(shared)
     }
@@ -71,7 +69,10 @@ fn run(fs: &Weak<ExtFs>, shared: &(Mutex<State>, Condvar)) {
             state.changed = false;
         }
         let Some(fs) = fs.upgrade() else { return };
-        if let Err(e) = fs.ext.commit() {
+        if fs.is_read_only() {
+            continue;
+        }
+        if let Err(e) = fs.commit() {
             crate::log!("{}: cannot be committed, and is read-only from now on: {e}", fs.kind);
             return;
         }

@@ -9,6 +9,7 @@ use crate::platform::sys;
 use ext::Space;
 use std::any::Any;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 /// A file's bytes, where mappings have them.
@@ -56,7 +57,7 @@ impl Node {
             let n = PIECE.min((inode.size - at) as usize);
             let read = rustix::io::pread(&*mapped.fd, &mut ours[..n], at)?;
             ours[read..n].fill(0);
-            self.fs.ext.read(&inode, at, &mut theirs[..n]).map_err(errno)?;
+            self.fs.ext().read(&inode, at, &mut theirs[..n]).map_err(errno)?;
             for from in (0..n).step_by(4096) {
                 let end = (from + 4096).min(n);
                 if ours[from..end] != theirs[from..end] {
@@ -81,7 +82,7 @@ impl Node {
         let mut buffer = vec![0; PIECE];
         let mut at = 0;
         while at < inode.size {
-            let run = self.fs.ext.run(&inode, at / self.block_size()).map_err(errno)?;
+            let run = self.fs.ext().run(&inode, at / self.block_size()).map_err(errno)?;
             let end = (run.logical + run.len).saturating_mul(self.block_size()).min(inode.size);
             if run.physical.is_none() && !inode.flags.contains(ext::Flags::INLINE_DATA) {
                 at = end;
@@ -96,7 +97,7 @@ impl Node {
     /// Copies a piece of the file into the memfd, as the buffer has room; how many bytes.
     fn read_into(&self, fd: &OwnedFd, inode: &ext::Inode, at: u64, buffer: &mut [u8]) -> Result<u64> {
         let n = buffer.len().min((inode.size - at) as usize);
-        self.fs.ext.read(inode, at, &mut buffer[..n]).map_err(errno)?;
+        self.fs.ext().read(inode, at, &mut buffer[..n]).map_err(errno)?;
         let mut done = 0;
         while done < n {
             done += rustix::io::pwrite(fd, &buffer[done..n], at + done as u64)?;
@@ -105,16 +106,26 @@ impl Node {
     }
 
     fn block_size(&self) -> u64 {
-        self.fs.ext.superblock().block_size.into()
+        self.fs.ext().superblock().block_size.into()
     }
 }
 
 /// An open file.
-pub(super) struct Opened(pub(super) Arc<Node>);
+pub(super) struct Opened {
+    node: Arc<Node>,
+    writes: bool,
+}
 
 impl Opened {
+    pub(super) fn new(node: Arc<Node>, writes: bool) -> Opened {
+        if writes {
+            node.fs.writers.fetch_add(1, Ordering::SeqCst);
+        }
+        Opened { node, writes }
+    }
+
     fn write_at(&self, from: &[u8], at: u64) -> Result<usize> {
-        let node = &self.0;
+        let node = &self.node;
         let mapped = node.mapped.lock();
         let inode = node.fs.changing().write(node.number(), at, from).map_err(errno)?;
         if let Some(mapped) = &*mapped {
@@ -133,16 +144,24 @@ impl Opened {
     }
 }
 
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if self.writes {
+            self.node.fs.writers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
 impl FileOps for Opened {
     fn as_any(&self) -> &dyn Any {
         self
     }
 
     fn read(&self, _: &File, into: &mut [u8], at: u64) -> Result<usize> {
-        if let Some(mapped) = &*self.0.mapped.lock() {
+        if let Some(mapped) = &*self.node.mapped.lock() {
             return Ok(rustix::io::pread(&*mapped.fd, into, at)?);
         }
-        self.0.fs.ext.read(&self.0.inode()?, at, into).map_err(errno)
+        self.node.fs.ext().read(&self.node.inode()?, at, into).map_err(errno)
     }
 
     fn write(&self, _: &File, from: &[u8], at: u64) -> Result<usize> {
@@ -153,21 +172,21 @@ impl FileOps for Opened {
     }
 
     fn append(&self, _: &File, from: &[u8]) -> Result<(usize, u64)> {
-        let _one_at_a_time = self.0.fs.tree.lock();
-        let end = self.0.inode()?.size;
+        let _one_at_a_time = self.node.fs.tree.lock();
+        let end = self.node.inode()?.size;
         let n = self.write_at(from, end)?;
         Ok((n, end + n as u64))
     }
 
     fn seek_data(&self, _: &File, at: u64, data: bool) -> Result<u64> {
-        let (node, inode) = (&self.0, self.0.inode()?);
+        let (node, inode) = (&self.node, self.node.inode()?);
         if at >= inode.size {
             return Err(Errno::ENXIO);
         }
         let size = node.block_size();
         let mut here = at;
         while here < inode.size {
-            let run = node.fs.ext.run(&inode, here / size).map_err(errno)?;
+            let run = node.fs.ext().run(&inode, here / size).map_err(errno)?;
             let is_data =
                 run.physical.is_some() && !run.unwritten || inode.flags.contains(ext::Flags::INLINE_DATA);
             if is_data == data {
@@ -179,7 +198,7 @@ impl FileOps for Opened {
     }
 
     fn map(&self, file: &File, shared_write: bool) -> Result<MapSource> {
-        let fd = self.0.map(shared_write || file.flags().writes())?;
+        let fd = self.node.map(shared_write || file.flags().writes())?;
         if shared_write || file.flags().writes() {
             return Ok(MapSource::Host(fd));
         }
@@ -187,8 +206,8 @@ impl FileOps for Opened {
     }
 
     fn sync(&self, _: &File, _: bool) -> Result<()> {
-        self.0.write_back()?;
-        self.0.fs.ext.commit().map_err(errno)
+        self.node.write_back()?;
+        self.node.fs.commit()
     }
 
     fn allocate(&self, _: &File, mode: u32, at: u64, len: u64) -> Result<()> {
@@ -202,7 +221,7 @@ impl FileOps for Opened {
             32 if !keep_size => Space::Insert,
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        let node = &self.0;
+        let node = &self.node;
         node.write_back()?;
         let inode = node.fs.changing().fallocate(node.number(), how, at, len).map_err(errno)?;
         let moved = !matches!(how, Space::Allocate { .. });

@@ -14,16 +14,21 @@ use commit::Committer;
 pub use content::held;
 use ext::{Ext, InodeNumber, Time};
 use node::Node;
+use parking_lot::RwLock;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A mounted disk.
 pub struct ExtFs {
-    ext: Ext,
+    /// Another one after a remount.
+    ext: RwLock<Arc<Ext>>,
     kind: &'static str,
     dev: u64,
-    read_only: bool,
+    disk: Disk,
+    read_only: AtomicBool,
+    /// Files open for writing.
+    writers: AtomicUsize,
     /// Inodes in use, by their numbers.
     nodes: Mutex<HashMap<InodeNumber, Weak<Node>>>,
     /// Held while names change.
@@ -80,31 +85,42 @@ impl ExtFs {
             _ => "ext4",
         };
         let read_only = read_only || disk.device.read_only();
-        let device = disk.device.clone();
-        let mounted = if read_only { Ext::open_with(device) } else { Ext::open_rw_with(device, now) };
-        let ext = mounted.map_err(|e| {
-            crate::log!("{kind}: {}: {e}", disk.name);
-            errno(e)
-        })?;
+        let ext = open(kind, disk, read_only)?;
         let fs = Arc::new_cyclic(|me| ExtFs {
-            ext,
+            ext: RwLock::new(ext),
             kind,
             dev: disk.number,
-            read_only,
+            disk: disk.clone(),
+            read_only: AtomicBool::new(read_only),
+            writers: AtomicUsize::new(0),
             nodes: Mutex::new(Rank::Leaf, HashMap::new()),
             tree: Mutex::new(Rank::UpperInode, ()),
             gone: AtomicBool::new(false),
-            committer: Committer::start(me.clone(), read_only),
+            committer: Committer::start(me.clone()),
             me: me.clone(),
         });
         MOUNTED.lock().push(Arc::downgrade(&fs));
         Ok(fs)
     }
 
+    /// The file system.
+    fn ext(&self) -> Arc<Ext> {
+        self.ext.read().clone()
+    }
+
     /// The file system, to change something: that is committed some seconds later.
-    fn changing(&self) -> &Ext {
+    fn changing(&self) -> Arc<Ext> {
         self.committer.changed();
-        &self.ext
+        self.ext()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::SeqCst)
+    }
+
+    /// What has been changed becomes durable.
+    fn commit(&self) -> Result<()> {
+        self.ext().commit().map_err(errno)
     }
 
     /// The node of an inode.
@@ -149,24 +165,79 @@ impl ExtFs {
 
     /// Everything goes to the disk, and it is clean.
     pub fn unmount(&self) -> Result<()> {
-        if self.read_only || self.gone.swap(true, Ordering::SeqCst) {
+        if self.gone.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
         self.committer.end();
+        if self.is_read_only() {
+            return Ok(());
+        }
         for node in self.live() {
             node.write_back()?;
             if node.is_unnamed() {
-                self.ext.release(node.number()).map_err(errno)?;
+                self.ext().release(node.number()).map_err(errno)?;
             }
         }
-        self.ext.unmount().map_err(errno)
+        self.ext().unmount().map_err(errno)
+    }
+
+    /// All that is in memory goes to the disk, which is clean then, and read again: nothing is written from now on.
+    fn become_read_only(&self) -> Result<()> {
+        let _tree = self.tree.lock();
+        for node in self.live() {
+            node.write_back()?;
+        }
+        self.ext().unmount().map_err(errno)?;
+        self.read_only.store(true, Ordering::SeqCst);
+        *self.ext.write() = open(self.kind, &self.disk, true)?;
+        Ok(())
+    }
+
+    fn become_writable(&self) -> Result<()> {
+        if self.disk.device.read_only() {
+            return Err(Errno::EACCES);
+        }
+        // A check of the file system may have mended it meanwhile: it is read anew.
+        *self.ext.write() = open(self.kind, &self.disk, false)?;
+        self.read_only.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn open(kind: &str, disk: &Disk, read_only: bool) -> Result<Arc<Ext>> {
+    let device = disk.device.clone();
+    let opened = if read_only { Ext::open_with(device) } else { Ext::open_rw_with(device, now) };
+    opened.map(Arc::new).map_err(|e| {
+        crate::log!("{kind}: {}: {e}", disk.name);
+        errno(e)
+    })
+}
+
+fn all() -> Vec<Arc<ExtFs>> {
+    MOUNTED.lock().iter().filter_map(Weak::upgrade).collect()
+}
+
+/// Everything becomes durable, everywhere.
+pub fn sync_all() {
+    for fs in all() {
+        if let Err(e) = fs.sync() {
+            crate::log!("{}: cannot be synced: {e}", fs.kind);
+        }
+    }
+}
+
+/// Nothing is written any more, whoever has files open (SysRq).
+pub fn read_only_all() {
+    for fs in all().into_iter().filter(|fs| !fs.is_read_only()) {
+        if let Err(e) = fs.become_read_only() {
+            crate::log!("{}: cannot become read-only: {e}", fs.kind);
+        }
     }
 }
 
 /// Unmounts all there are, at the guest's end.
 pub fn unmount_all() {
-    let all: Vec<Arc<ExtFs>> = MOUNTED.lock().iter().filter_map(Weak::upgrade).collect();
-    for fs in all {
+    for fs in all() {
         if let Err(e) = fs.unmount() {
             crate::log!("{}: cannot be unmounted: {e}", fs.kind);
         }
@@ -199,11 +270,12 @@ impl FileSystem for ExtFs {
     }
 
     fn statfs(&self) -> Result<StatFs> {
-        let (sb, free) = (self.ext.superblock(), self.ext.free().map_err(errno)?);
+        let ext = self.ext();
+        let (sb, free) = (ext.superblock(), ext.free().map_err(errno)?);
         Ok(StatFs {
             magic: 0xef53,
             bsize: sb.block_size.into(),
-            blocks: sb.blocks - self.ext.overhead().min(sb.blocks),
+            blocks: sb.blocks - ext.overhead().min(sb.blocks),
             bfree: free.blocks,
             bavail: free.blocks.saturating_sub(sb.reserved_blocks),
             files: sb.inodes.into(),
@@ -213,12 +285,26 @@ impl FileSystem for ExtFs {
     }
 
     fn sync(&self) -> Result<()> {
-        if self.read_only {
+        if self.is_read_only() {
             return Ok(());
         }
         for node in self.live() {
             node.write_back()?;
         }
-        self.ext.commit().map_err(errno)
+        self.commit()
+    }
+
+    fn remount(&self, read_only: bool) -> Result<()> {
+        if read_only == self.is_read_only() {
+            return Ok(());
+        }
+        if !read_only {
+            return self.become_writable();
+        }
+        // As Linux: nobody may be writing, or hold a file whose end would still be to write.
+        if self.writers.load(Ordering::SeqCst) > 0 || self.live().iter().any(|n| n.is_unnamed()) {
+            return Err(Errno::EBUSY);
+        }
+        self.become_read_only()
     }
 }

@@ -55,7 +55,7 @@ impl Node {
     }
 
     pub(super) fn inode(&self) -> Result<ext::Inode> {
-        self.fs.ext.inode(self.number).map_err(errno)
+        self.fs.ext().inode(self.number).map_err(errno)
     }
 
     fn own<'a>(&self, inode: &'a Arc<dyn Inode>) -> Result<&'a Node> {
@@ -93,7 +93,7 @@ impl Inode for Node {
             rdev: makedev(major.into(), minor.into()),
             size: i.size,
             blocks: i.blocks,
-            blksize: self.fs.ext.superblock().block_size,
+            blksize: self.fs.ext().superblock().block_size,
             atime: time(i.atime),
             mtime: time(i.mtime),
             ctime: time(i.ctime),
@@ -125,7 +125,7 @@ impl Inode for Node {
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let number = self.fs.ext.lookup(&self.inode()?, name).map_err(errno)?;
+        let number = self.fs.ext().lookup(&self.inode()?, name).map_err(errno)?;
         self.fs.node(number).map(|n| n as Arc<dyn Inode>)
     }
 
@@ -173,7 +173,7 @@ impl Inode for Node {
         if flags & !RENAME_NOREPLACE != 0 {
             return Err(Errno::EINVAL);
         }
-        if flags & RENAME_NOREPLACE != 0 && self.fs.ext.lookup(&to.inode()?, to_name).is_ok() {
+        if flags & RENAME_NOREPLACE != 0 && self.fs.ext().lookup(&to.inode()?, to_name).is_ok() {
             return Err(Errno::EEXIST);
         }
         let replaced = self.fs.changing().rename((self.number, name), (to.number, to_name)).map_err(errno)?;
@@ -188,11 +188,11 @@ impl Inode for Node {
         if !inode.is_link() {
             return Err(Errno::EINVAL);
         }
-        self.fs.ext.read_link(&inode).map_err(errno)
+        self.fs.ext().read_link(&inode).map_err(errno)
     }
 
     fn entries(&self, from: u64, emit: &mut dyn FnMut(DirEntry) -> bool) -> Result<()> {
-        let all = self.fs.ext.entries(&self.inode()?).map_err(errno)?;
+        let all = self.fs.ext().entries(&self.inode()?).map_err(errno)?;
         let all = all.into_iter().filter(|e| !matches!(&e.name[..], b"." | b".."));
         for (n, e) in all.enumerate().skip(from.saturating_sub(2) as usize) {
             let kind = u32::from(e.kind.mode());
@@ -207,12 +207,12 @@ impl Inode for Node {
         true
     }
 
-    fn open(self: Arc<Self>, _: OpenFlags) -> Result<Arc<dyn FileOps>> {
-        Ok(Arc::new(super::content::Opened(self)))
+    fn open(self: Arc<Self>, flags: OpenFlags) -> Result<Arc<dyn FileOps>> {
+        Ok(Arc::new(super::content::Opened::new(self, flags.writes())))
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
-        let all = self.fs.ext.xattrs(&self.inode()?).map_err(errno)?;
+        let all = self.fs.ext().xattrs(&self.inode()?).map_err(errno)?;
         all.into_iter().find(|x| x.name == name).map(|x| x.value).ok_or(Errno::ENODATA)
     }
 
@@ -230,7 +230,7 @@ impl Inode for Node {
     }
 
     fn xattrs(&self) -> Result<Vec<Vec<u8>>> {
-        Ok(self.fs.ext.xattrs(&self.inode()?).map_err(errno)?.into_iter().map(|x| x.name).collect())
+        Ok(self.fs.ext().xattrs(&self.inode()?).map_err(errno)?.into_iter().map(|x| x.name).collect())
     }
 
     fn anchor(&self) -> Option<&Anchor> {
