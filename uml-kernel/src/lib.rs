@@ -4,6 +4,7 @@ pub mod block;
 pub mod boot;
 pub mod console;
 pub mod fs;
+pub mod mconsole;
 pub mod mm;
 pub mod net;
 pub mod platform;

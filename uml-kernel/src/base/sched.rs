@@ -31,6 +31,7 @@ struct Cpu {
 struct Idle {
     sleeping: usize,
     stop: bool,
+    paused: bool,
 }
 
 struct Scheduler {
@@ -39,6 +40,8 @@ struct Scheduler {
     cpus: std::sync::OnceLock<Vec<Cpu>>,
     idle: parking_lot::Mutex<Idle>,
     idle_cond: Condvar,
+    /// As in `idle`, to be looked at without its lock.
+    paused: AtomicBool,
     switches: AtomicU64,
 }
 
@@ -46,7 +49,8 @@ static SCHED: Scheduler = Scheduler {
     run: Mutex::new(Rank::Run, VecDeque::new()),
     runnable: AtomicUsize::new(0),
     cpus: std::sync::OnceLock::new(),
-    idle: parking_lot::Mutex::new(Idle { sleeping: 0, stop: false }),
+    idle: parking_lot::Mutex::new(Idle { sleeping: 0, stop: false, paused: false }),
+    paused: AtomicBool::new(false),
     idle_cond: Condvar::new(),
     switches: AtomicU64::new(0),
 };
@@ -166,6 +170,31 @@ pub fn stop() {
     SCHED.idle_cond.notify_all();
 }
 
+/// Stops all tasks where they are, or lets them go on; false if that is how it was.
+pub fn pause(yes: bool) -> bool {
+    {
+        let mut idle = SCHED.idle.lock();
+        if idle.paused == yes {
+            return false;
+        }
+        idle.paused = yes;
+        SCHED.paused.store(yes, Ordering::SeqCst);
+        SCHED.idle_cond.notify_all();
+    }
+    if yes {
+        kick_any();
+    }
+    true
+}
+
+/// Waits until the tasks may go on.
+fn wait_while_paused() {
+    let mut idle = SCHED.idle.lock();
+    while idle.paused && !idle.stop {
+        SCHED.idle_cond.wait(&mut idle);
+    }
+}
+
 fn pick() -> Option<Arc<Fiber>> {
     if SCHED.runnable.load(Ordering::SeqCst) == 0 {
         return None;
@@ -180,6 +209,9 @@ fn pick() -> Option<Arc<Fiber>> {
 fn run() {
     let Some(cpu) = cpu() else { return };
     loop {
+        if SCHED.paused.load(Ordering::Relaxed) {
+            wait_while_paused();
+        }
         timer::expire();
         let Some(fiber) = pick() else {
             if idle(cpu) {

@@ -1,9 +1,11 @@
 //! Block devices: the disks that the guest was given, and their special files.
 
 mod file;
+mod plug;
 mod ubd;
 
 pub use file::open;
+pub use plug::{remove, replace, shown};
 pub use ubd::Spec;
 
 use crate::base::{Mutex, Rank, Result};
@@ -23,6 +25,8 @@ pub struct Disk {
     pub name: String,
     /// Its device number.
     pub number: u64,
+    /// The files it is made of, in the words of the command line.
+    pub source: String,
     /// What it holds.
     pub device: Arc<dyn BlockDevice>,
 }

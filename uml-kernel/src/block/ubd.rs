@@ -54,8 +54,16 @@ impl Spec {
     /// Opens the files, locks them, makes a COW file that is not there.
     pub fn open(&self) -> Result<Disk> {
         let device = self.device().with_context(|| format!("disk {}", self.file.display()))?;
-        let letter = char::from(b'a' + self.index as u8);
-        Ok(Disk { name: format!("ubd{letter}"), number: makedev(UBD, self.index * MINORS), device })
+        let source = match &self.base {
+            Some(base) => format!("{},{}", self.file.display(), base.display()),
+            None => self.file.display().to_string(),
+        };
+        Ok(Disk { name: self.name(), number: makedev(UBD, self.index * MINORS), source, device })
+    }
+
+    /// As in /dev.
+    pub fn name(&self) -> String {
+        format!("ubd{}", char::from(b'a' + self.index as u8))
     }
 
     fn device(&self) -> Result<Arc<dyn BlockDevice>> {

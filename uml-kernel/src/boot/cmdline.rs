@@ -109,7 +109,8 @@ pub fn machine_word(
     Ok(true)
 }
 
-fn size(text: &str) -> Option<u64> {
+/// A number with K, M or G.
+pub fn size(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let shift = match unit {
         "" => 0,

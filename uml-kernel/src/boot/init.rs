@@ -41,6 +41,13 @@ pub fn boot(line: &CommandLine) -> Result<End> {
     if let Err(e) = console {
         crate::log!("Warning: unable to open an initial console: {e}");
     }
+    if let Err(e) = crate::mconsole::start(line.umid.as_deref(), line.uml_dir.as_deref()) {
+        match line.umid {
+            Some(_) => return Err(e),
+            // Nobody has asked for it.
+            None => crate::log!("There is no management console: {e:#}"),
+        }
+    }
     let first = init(line, &ns)?;
     machine.run(kernel, first, &host_cpus)
 }

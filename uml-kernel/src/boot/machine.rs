@@ -55,6 +55,7 @@ impl Machine {
         kernel.platform.shut_down();
         crate::fs::extfs::unmount_all();
         crate::block::flush_all();
+        crate::mconsole::end();
         terminal::restore();
         if let End::Panic(why) = &end {
             eprintln!("uml-kernel: Kernel panic - not syncing: {why}");

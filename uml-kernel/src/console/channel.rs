@@ -71,7 +71,8 @@ impl Line {
         Line { input: channel.clone(), output: channel }
     }
 
-    fn parse(text: &str) -> Result<Line> {
+    /// `CHANNEL` or `INPUT,OUTPUT`.
+    pub fn parse(text: &str) -> Result<Line> {
         match text.split_once(',') {
             Some((input, output)) => {
                 Ok(Line { input: Channel::parse(input)?, output: Channel::parse(output)? })

@@ -46,6 +46,11 @@ pub fn instance() -> Result<Arc<TmpFs>> {
     Ok(INSTANCE.get_or_init(|| fs).clone())
 }
 
+/// Its directory.
+pub fn root() -> Result<Arc<dyn Inode>> {
+    Ok(instance()?.root())
+}
+
 /// Makes the nodes in a directory, of a tmpfs say. What is there already stays as it is.
 pub fn populate(dir: &Arc<dyn Inode>) -> Result<()> {
     let node = |mode, rdev, gid, target| NewNode { mode, rdev, uid: 0, gid, target };
