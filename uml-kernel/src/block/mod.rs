@@ -4,7 +4,7 @@ mod file;
 mod ubd;
 
 pub use file::open;
-pub use ubd::Spec;
+pub use ubd::{Letters, Spec};
 
 use crate::base::{Mutex, Rank, Result};
 use crate::fs::Inode;
