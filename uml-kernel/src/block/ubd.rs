@@ -96,7 +96,8 @@ impl Spec {
     pub fn open(&self) -> Result<Disk> {
         let device = open::device(self).with_context(|| format!("disk ubd{}", self.index))?;
         let device = wrap::as_asked(device, self.letters);
-        Ok(Disk { name: self.name(), number: makedev(UBD, self.index * MINORS), device })
+        let number = makedev(UBD, self.index * MINORS);
+        Ok(Disk::new(self.name(), number, MINORS, device, !self.letters.contains(Letters::NO_TRIM)))
     }
 }
 

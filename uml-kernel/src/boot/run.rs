@@ -85,7 +85,7 @@ pub fn run(options: RunOptions) -> Result<i32> {
     }
     tty::register_sessions(Box::new(crate::task::sessions::Table));
     for spec in &options.disks {
-        crate::block::add(spec.open()?);
+        crate::block::add(spec.open()?)?;
     }
     let ns = super::tree::build(&options)?;
     make_init(options.mem)?;

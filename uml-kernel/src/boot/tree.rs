@@ -21,8 +21,8 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     let dev = TmpFs::new("devtmpfs", 16 << 20, 0o755, 0, 0);
     crate::fs::devtmpfs::populate(&dev.root())?;
-    crate::block::populate(&dev.root())?;
     put(&ns, "/dev", dev, "devtmpfs", MountFlags::NOSUID)?;
+    crate::block::populate(&ns)?;
     let pts = DevPts::new(PtsOptions { gid: Some(5), mode: 0o620, ptmxmode: 0o666, ..PtsOptions::default() });
     if let Some(console) = crate::fs::tty::console() {
         pts.put(0, console, rustix::process::getuid().as_raw(), 5);
@@ -45,7 +45,8 @@ pub(super) fn build(options: &RunOptions) -> Result<Arc<Namespace>> {
 /// The file system on the first disk.
 fn disk_root() -> Result<Arc<dyn FileSystem>> {
     let disk = crate::block::all().into_iter().next().context("there is no disk")?;
-    let fs = crate::fs::extfs::ExtFs::mount(b"ext4", &disk, false)
+    let make = |disk: &crate::block::Disk| Ok(crate::fs::extfs::ExtFs::mount(b"ext4", disk, false)? as _);
+    let fs = crate::block::mount(&disk, b"ext4", false, make)
         .with_context(|| format!("cannot mount {}: --log says more", disk.name))?;
     Ok(fs)
 }
