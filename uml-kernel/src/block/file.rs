@@ -1,56 +1,67 @@
-//! The special file of a disk: read, write, and the ioctls of block devices (linux/fs.h, linux/hdreg.h).
+//! The special file of a block device: opening, reading, writing.
 
-use super::Disk;
+use super::{Disk, Open};
 use crate::base::{Errno, Result};
 use crate::fs::{File, FileOps, OpenFlags, Path};
-use crate::mm::UserMemory;
 use std::any::Any;
 use std::sync::Arc;
 
-const BLKROGET: u32 = 0x125e;
-const BLKGETSIZE: u32 = 0x1260;
-const BLKFLSBUF: u32 = 0x1261;
-const BLKSSZGET: u32 = 0x1268;
-const BLKDISCARD: u32 = 0x1277;
-const BLKIOMIN: u32 = 0x1278;
-const BLKIOOPT: u32 = 0x1279;
-const BLKALIGNOFF: u32 = 0x127a;
-const BLKPBSZGET: u32 = 0x127b;
-const BLKZEROOUT: u32 = 0x127f;
-const BLKBSZGET: u32 = 0x8008_1270;
-const BLKGETSIZE64: u32 = 0x8008_1272;
-/// Unit of what the kernel reads at a time.
-const BLOCK: u32 = 4096;
+/// fallocate(2)'s mode bits (linux/falloc.h).
+const KEEP_SIZE: u32 = 1;
+const PUNCH_HOLE: u32 = 2;
+const ZERO_RANGE: u32 = 16;
 
 #[derive(Debug)]
-struct BlockFile(Disk);
+pub(super) struct BlockFile {
+    open: Open,
+    /// With O_EXCL: it is held by this file.
+    alone: bool,
+}
 
-/// Opens the disk of a device number; ENXIO if there is none.
+/// Opens the disk of a device number; ENXIO if there is none. With O_EXCL, EBUSY if it is mounted, or open so already.
 pub fn open(rdev: u64, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let disk = super::find(rdev).ok_or(Errno::ENXIO)?;
-    if flags.writes() && disk.device.read_only() {
-        return Err(Errno::EACCES);
-    }
-    Ok(File::new(Arc::new(BlockFile(disk)), path, flags))
+    let alone = flags.contains(OpenFlags::EXCL);
+    let ops = BlockFile { open: Open::new(&disk, alone)?, alone };
+    let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC;
+    Ok(File::new(Arc::new(ops), path, flags - once))
+}
+
+/// Whether a file is a block device's.
+pub fn is_open(file: &File) -> bool {
+    file.ops_as::<BlockFile>().is_some()
+}
+
+/// The disk behind an open file.
+pub(super) fn disk_of(file: &File) -> Option<&Disk> {
+    file.ops_as::<BlockFile>().map(BlockFile::disk)
+}
+
+/// Whether this file has its disk alone.
+pub(super) fn is_alone(file: &File) -> bool {
+    file.ops_as::<BlockFile>().is_some_and(|f| f.alone)
 }
 
 impl BlockFile {
+    fn disk(&self) -> &Disk {
+        self.open.disk()
+    }
+
     fn len(&self) -> u64 {
-        self.0.device.len()
+        self.disk().len()
     }
 
-    /// How much of a request lies before the end.
-    fn fitting(&self, len: usize, at: u64) -> usize {
-        usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX).min(len)
-    }
-
-    fn range(&self, arg: u64, memory: &UserMemory) -> Result<(u64, u64)> {
-        let (start, len) = (memory.u64(arg)?, memory.u64(arg + 8)?);
-        let fits = start.checked_add(len).is_some_and(|end| end <= self.len());
-        if start % 512 != 0 || len % 512 != 0 || !fits {
+    /// How much of a request lies before the end. Direct I/O takes whole blocks.
+    fn fitting(&self, file: &File, len: usize, at: u64) -> Result<usize> {
+        if file.flags().contains(OpenFlags::DIRECT) && !self.disk().aligned(at, len as u64) {
             return Err(Errno::EINVAL);
         }
-        Ok((start, len))
+        Ok(usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX).min(len))
+    }
+
+    /// O_SYNC and O_DSYNC: durable before the write returns.
+    fn settle(&self, file: &File) -> Result<()> {
+        if file.flags().contains(OpenFlags::DSYNC) { Ok(self.disk().device.flush()?) } else { Ok(()) }
     }
 }
 
@@ -59,27 +70,46 @@ impl FileOps for BlockFile {
         self
     }
 
-    fn read(&self, _: &File, into: &mut [u8], at: u64) -> Result<usize> {
-        let n = self.fitting(into.len(), at);
-        self.0.device.read_at(&mut into[..n], at)?;
+    fn read(&self, file: &File, into: &mut [u8], at: u64) -> Result<usize> {
+        let n = self.fitting(file, into.len(), at)?;
+        if n > 0 {
+            self.disk().device.read_at(&mut into[..n], at)?;
+        }
         Ok(n)
     }
 
-    fn write(&self, _: &File, from: &[u8], at: u64) -> Result<usize> {
-        let n = self.fitting(from.len(), at);
-        if n == 0 && !from.is_empty() {
+    fn write(&self, file: &File, from: &[u8], at: u64) -> Result<usize> {
+        if self.disk().read_only() {
+            return Err(Errno::EPERM);
+        }
+        let n = self.fitting(file, from.len(), at)?;
+        if from.is_empty() {
+            return Ok(0);
+        }
+        if n == 0 {
             return Err(Errno::ENOSPC);
         }
-        self.0.device.write_at(&from[..n], at)?;
+        self.disk().device.write_at(&from[..n], at)?;
+        self.settle(file)?;
         Ok(n)
     }
 
-    fn append(&self, _: &File, _: &[u8]) -> Result<(usize, u64)> {
-        Err(Errno::ENOSPC)
+    /// The end does not move: there is no room behind it.
+    fn append(&self, file: &File, from: &[u8]) -> Result<(usize, u64)> {
+        let end = self.len();
+        self.write(file, from, end).map(|n| (n, end))
     }
 
     fn end(&self, _: &File) -> Result<u64> {
         Ok(self.len())
+    }
+
+    fn farthest(&self, _: &File) -> Option<u64> {
+        Some(self.len())
+    }
+
+    fn direct_unit(&self, _: &File) -> u64 {
+        self.disk().logical_block().into()
     }
 
     fn seek_data(&self, _: &File, at: u64, data: bool) -> Result<u64> {
@@ -90,30 +120,31 @@ impl FileOps for BlockFile {
     }
 
     fn sync(&self, _: &File, _: bool) -> Result<()> {
-        Ok(self.0.device.flush()?)
+        Ok(self.disk().device.flush()?)
     }
 
-    fn ioctl(&self, file: &File, command: u32, arg: u64, memory: &UserMemory) -> Result<u64> {
-        match command {
-            BLKROGET => memory.put_u32(arg, self.0.device.read_only().into())?,
-            BLKGETSIZE => memory.put_u64(arg, self.len() / 512)?,
-            BLKGETSIZE64 => memory.put_u64(arg, self.len())?,
-            BLKSSZGET | BLKPBSZGET | BLKIOMIN => memory.put_u32(arg, 512)?,
-            BLKIOOPT | BLKALIGNOFF => memory.put_u32(arg, 0)?,
-            BLKBSZGET => memory.put_u32(arg, BLOCK)?,
-            BLKFLSBUF => self.0.device.flush()?,
-            BLKDISCARD | BLKZEROOUT => {
-                if !file.flags().writes() {
-                    return Err(Errno::EBADF);
-                }
-                let (start, len) = self.range(arg, memory)?;
-                match command {
-                    BLKDISCARD => self.0.device.discard(start, len)?,
-                    _ => self.0.device.write_zeroes(start, len, false)?,
-                }
-            }
-            _ => return Err(Errno::ENOTTY),
+    /// As blkdev_fallocate: whole blocks, inside the disk.
+    fn allocate(&self, file: &File, mode: u32, at: u64, len: u64) -> Result<()> {
+        let unmap = match mode {
+            ZERO_RANGE => false,
+            m if m == ZERO_RANGE | KEEP_SIZE => false,
+            m if m == PUNCH_HOLE | KEEP_SIZE => true,
+            _ => return Err(Errno::EOPNOTSUPP),
+        };
+        let (end, size) = (at.checked_add(len).ok_or(Errno::EINVAL)?, self.len());
+        // What would lead over the end is cut, if it may be.
+        let len = match end > size {
+            true if mode & KEEP_SIZE != 0 && at < size => size - at,
+            true => return Err(Errno::EINVAL),
+            false => len,
+        };
+        if !self.disk().aligned(at, len) {
+            return Err(Errno::EINVAL);
         }
-        Ok(0)
+        if self.disk().read_only() {
+            return Err(Errno::EPERM);
+        }
+        self.disk().device.write_zeroes(at, len, unmap)?;
+        self.settle(file)
     }
 }

@@ -1,79 +1,32 @@
-//! Block devices: the disks that the guest was given, and their special files.
+//! Block devices: the disks that the guest was given, their partitions, loop devices, and the special files of all of them.
+//!
+//! Locks here are `Leaf`, held for a look at a table: nothing is read, written or called under one.
 
+mod claim;
+mod disk;
 mod file;
+mod gate;
+mod ioctl;
+mod partition;
+mod parts;
 mod plug;
+mod shared;
+mod table;
 mod ubd;
 
-pub use file::open;
-pub use plug::{remove, replace, shown};
-pub use ubd::Spec;
-
-use crate::base::{Mutex, Rank, Result};
-use crate::fs::Inode;
-use ::block_device::BlockDevice;
-use std::sync::Arc;
+pub use claim::Open;
+pub use disk::{Disk, Driver};
+pub use file::{is_open, open};
+pub use gate::Stats;
+pub use ioctl::{Caller, ioctl};
+pub use plug::{attach, detach, replace, shown};
+pub use shared::mount;
+pub use table::{all, find, flush_all, populate};
+pub use ubd::{Letters, Spec};
 
 /// Major number of ubd disks (Documentation/admin-guide/devices.txt).
 pub const UBD: u64 = 98;
-/// Minor numbers of one disk: itself and its partitions.
+/// Minor numbers of one ubd disk: itself and its partitions.
 pub const MINORS: u64 = 16;
-
-/// A disk of the guest's.
-#[derive(Clone)]
-pub struct Disk {
-    /// As in /dev.
-    pub name: String,
-    /// Its device number.
-    pub number: u64,
-    /// The files it is made of, in the words of the command line.
-    pub source: String,
-    /// What it holds.
-    pub device: Arc<dyn BlockDevice>,
-}
-
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Disk").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-static DISKS: Mutex<Vec<Disk>> = Mutex::new(Rank::Leaf, Vec::new());
-
-/// Adds a disk to those there are.
-pub fn add(disk: Disk) {
-    DISKS.lock().push(disk);
-}
-
-/// All disks, in the order in which they were added.
-pub fn all() -> Vec<Disk> {
-    DISKS.lock().clone()
-}
-
-/// What has been written is durable, on all disks.
-pub fn flush_all() {
-    for disk in all().iter().filter(|d| !d.device.read_only()) {
-        if let Err(e) = disk.device.flush() {
-            crate::log!("{}: what was written may be lost: {e}", disk.name);
-        }
-    }
-}
-
-/// The disk of a device number.
-pub fn find(number: u64) -> Option<Disk> {
-    DISKS.lock().iter().find(|d| d.number == number).cloned()
-}
-
-/// Makes the special files of all disks in a directory.
-pub fn populate(dir: &Arc<dyn Inode>) -> Result<()> {
-    const GROUP_DISK: u32 = 6;
-    for disk in all() {
-        crate::fs::devtmpfs::add_device(
-            dir,
-            &disk.name,
-            crate::fs::kind::BLK | 0o660,
-            disk.number,
-            GROUP_DISK,
-        )?;
-    }
-    Ok(())
-}
+/// Bytes that sizes and offsets of disks are multiples of, whatever their blocks are.
+pub const SECTOR: u64 = 512;

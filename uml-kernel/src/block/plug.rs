@@ -1,47 +1,51 @@
-//! Disks that come and go while the guest runs: what the management console asks for.
+//! Disks by the words of the command line, which the management console takes as well: they come and go while the guest runs.
 
-use super::{DISKS, Disk, Spec};
+use super::{Spec, table};
+use crate::base::{Errno, Mutex, Rank};
 use anyhow::{Result, bail};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-/// Opens a disk and takes it in place of the one of its number, if that is not in use; its name.
-pub fn replace(spec: &Spec) -> Result<String> {
-    let name = spec.name();
-    if super::all().iter().any(|d| d.name == name) {
-        remove(&name)?;
-    }
-    super::add(spec.open()?);
-    super::populate(&crate::fs::devtmpfs::root()?)?;
-    Ok(name)
-}
+/// What each disk was made of, by its name.
+static SOURCES: Mutex<BTreeMap<String, String>> = Mutex::new(Rank::Leaf, BTreeMap::new());
 
-/// Takes a disk away: `ubd1`, `ubdb`. Not one that is mounted, or that somebody has open.
-pub fn remove(word: &str) -> Result<()> {
-    let name = named(word)?;
-    let removed: Disk = {
-        let mut disks = DISKS.lock();
-        let Some(at) = disks.iter().position(|d| d.name == name) else {
-            bail!("{word}: there is no such disk")
-        };
-        if Arc::strong_count(&disks[at].device) > 1 {
-            bail!("{word}: it is mounted, or open");
-        }
-        disks.remove(at)
-    };
-    removed.device.flush()?;
-    let _ = crate::fs::devtmpfs::root()?.unlink(name.as_bytes());
+/// Opens a disk and adds it.
+pub fn attach(spec: &Spec) -> Result<()> {
+    table::add(spec.open()?)?;
+    SOURCES.lock().insert(spec.name(), spec.to_string());
     Ok(())
 }
 
-/// What is set for a disk, in the words of the command line.
+/// Opens a disk and takes it in place of the one of its number, if that is not in use.
+pub fn replace(spec: &Spec) -> Result<()> {
+    if table::all().iter().any(|d| d.name == spec.name()) {
+        detach(&spec.name())?;
+    }
+    attach(spec)
+}
+
+/// Takes a disk away: `ubd1`, `ubdb`. Not one that is mounted, or that somebody has open.
+pub fn detach(word: &str) -> Result<()> {
+    let name = named(word)?;
+    let Some(disk) = table::all().into_iter().find(|d| d.name == name) else {
+        bail!("{word}: there is no such disk");
+    };
+    disk.device.flush()?;
+    match table::remove(disk.number) {
+        Err(Errno::EBUSY) => bail!("{word} is in use: it is mounted, or open"),
+        result => result?,
+    }
+    SOURCES.lock().remove(&name);
+    Ok(())
+}
+
+/// What a disk was made of.
 pub fn shown(word: &str) -> Option<String> {
-    let name = named(word).ok()?;
-    super::all().into_iter().find(|d| d.name == name).map(|d| d.source)
+    SOURCES.lock().get(&named(word).ok()?).cloned()
 }
 
 fn named(word: &str) -> Result<String> {
     match Spec::parse(word, "-") {
         Some(spec) => Ok(spec?.name()),
-        None => bail!("Bad configuration option: {word}"),
+        None => bail!("{word} is no disk"),
     }
 }

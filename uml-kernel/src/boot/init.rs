@@ -32,7 +32,7 @@ pub fn boot(line: &CommandLine) -> Result<End> {
     crate::console::start(&line.lines, &line.console)?;
     let console = crate::fs::tty::console();
     for spec in &line.disks {
-        crate::block::add(spec.open()?);
+        crate::block::attach(spec)?;
     }
     if line.disks.is_empty() {
         bail!("no disk: ubd0=FILE or ubd0=COW,BASE says which holds the root (--help names all options)");

@@ -54,7 +54,7 @@ pub fn run(options: RunOptions) -> Result<End> {
     let kernel = machine.start()?;
     let terminal = super::terminal::take()?;
     for spec in &options.disks {
-        crate::block::add(spec.open()?);
+        crate::block::attach(spec)?;
     }
     let ns = super::tree::for_command(&options)?;
     first::kernel_as_init(options.mem)?;

@@ -22,8 +22,7 @@ pub(super) fn for_boot(line: &CommandLine) -> Result<Arc<Namespace>> {
     if !matches!(kind, b"ext2" | b"ext3" | b"ext4") {
         bail!("rootfstype={}: none of ext2, ext3, ext4", line.root_type);
     }
-    let fs = crate::fs::extfs::ExtFs::mount(kind, &disk, !line.writable)
-        .with_context(|| format!("cannot mount {}", disk.name))?;
+    let fs = mount_disk(kind, &disk, !line.writable)?;
     crate::log!(
         "VFS: Mounted root ({} filesystem){}.",
         line.root_type,
@@ -32,7 +31,7 @@ pub(super) fn for_boot(line: &CommandLine) -> Result<Arc<Namespace>> {
     let flags = if line.writable { MountFlags::empty() } else { MountFlags::RDONLY };
     let mount = Mount::new(fs.clone(), Dentry::root(b"/", fs.root()), "/dev/root", flags);
     let ns = Namespace::new(mount);
-    put(&ns, "/dev", devices()?, "devtmpfs", MountFlags::NOSUID)?;
+    mount_devices(&ns)?;
     Ok(ns)
 }
 
@@ -51,11 +50,11 @@ fn find_disk(root: &str) -> Result<Disk> {
     })
 }
 
-fn devices() -> Result<Arc<dyn FileSystem>> {
-    let fs = crate::fs::devtmpfs::instance()?;
-    crate::block::populate(&fs.root())?;
-    crate::console::populate(&fs.root())?;
-    Ok(fs)
+fn mount_devices(ns: &Arc<Namespace>) -> Result<()> {
+    crate::console::populate(&crate::fs::devtmpfs::root()?)?;
+    put(ns, "/dev", crate::fs::devtmpfs::instance()?, "devtmpfs", MountFlags::NOSUID)?;
+    crate::block::populate(ns)?;
+    Ok(())
 }
 
 /// For one command.
@@ -65,7 +64,7 @@ pub(super) fn for_command(options: &RunOptions) -> Result<Arc<Namespace>> {
     let mount = Mount::new(root.clone(), Dentry::root(b"/", root.root()), source, MountFlags::empty());
     let ns = Namespace::new(mount);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
-    put(&ns, "/dev", devices()?, "devtmpfs", MountFlags::NOSUID)?;
+    mount_devices(&ns)?;
     let pts = DevPts::new(PtsOptions { gid: Some(5), mode: 0o620, ptmxmode: 0o666, ..PtsOptions::default() });
     if let Ok(console) = crate::fs::tty::console() {
         pts.put(0, console, rustix::process::getuid().as_raw(), 5);
@@ -88,9 +87,13 @@ pub(super) fn for_command(options: &RunOptions) -> Result<Arc<Namespace>> {
 /// The file system on the first disk.
 fn disk_root() -> Result<Arc<dyn FileSystem>> {
     let disk = crate::block::all().into_iter().next().context("there is no disk")?;
-    let fs = crate::fs::extfs::ExtFs::mount(b"ext4", &disk, false)
-        .with_context(|| format!("cannot mount {}: --log says more", disk.name))?;
-    Ok(fs)
+    mount_disk(b"ext4", &disk, false)
+}
+
+fn mount_disk(kind: &[u8], disk: &Disk, read_only: bool) -> Result<Arc<dyn FileSystem>> {
+    let make = |disk: &Disk| Ok(crate::fs::extfs::ExtFs::mount(kind, disk, read_only)? as _);
+    crate::block::mount(disk, kind, read_only, make)
+        .with_context(|| format!("cannot mount {}: the kernel's log says more", disk.name))
 }
 
 /// The host's directory, with what changes above it.

@@ -30,6 +30,15 @@ enum Child {
     Absent(Instant),
 }
 
+impl Child {
+    fn present(&self) -> Option<Arc<Dentry>> {
+        match self {
+            Child::Present(dentry) => Some(dentry.clone()),
+            Child::Absent(_) => None,
+        }
+    }
+}
+
 impl std::fmt::Debug for Dentry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", String::from_utf8_lossy(&self.name()))
@@ -172,9 +181,25 @@ impl Dentry {
         false
     }
 
-    /// Drops every cached name below that nobody uses.
-    pub fn prune(&self) {
-        self.children.lock().retain(|_, c| in_use(c));
+    /// Drops every cached name below that nobody uses: names hold their directories, and these hold their names, so that what is
+    /// unmounted would stay for ever.
+    pub fn prune(self: &Arc<Dentry>) {
+        let mut all = vec![self.clone()];
+        let mut next = 0;
+        while next < all.len() {
+            let below: Vec<_> = all[next].children.lock().values().filter_map(Child::present).collect();
+            all.extend(below);
+            next += 1;
+        }
+        // From the deepest up: each is then held by its directory alone, unless somebody uses it.
+        while let Some(dentry) = all.pop() {
+            let mut children = dentry.children.lock();
+            let (used, unused) = std::mem::take(&mut *children).into_iter().partition(|(_, c)| in_use(c));
+            *children = used;
+            drop(children);
+            // What goes may end files, which is not done under the lock.
+            drop::<HashMap<_, _>>(unused);
+        }
     }
 }
 

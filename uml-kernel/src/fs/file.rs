@@ -65,6 +65,14 @@ pub trait FileOps: Send + Sync + 'static {
     fn end(&self, file: &File) -> Result<u64> {
         Ok(file.attr()?.size)
     }
+    /// How far `lseek` goes, where it does not go anywhere (fixed_size_llseek).
+    fn farthest(&self, _file: &File) -> Option<u64> {
+        None
+    }
+    /// What addresses and lengths are multiples of under O_DIRECT.
+    fn direct_unit(&self, _file: &File) -> u64 {
+        1
+    }
     /// Whether its position never moves: `lseek` accepts anything, and stays (null_lseek).
     fn stays_at_zero(&self) -> bool {
         false

@@ -260,7 +260,11 @@ impl Namespace {
         }
         table.all.retain(|m| !Arc::ptr_eq(m, mount));
         at.dentry.mounts.fetch_sub(1, Ordering::Relaxed);
+        let elsewhere = table.all.iter().any(|m| Arc::ptr_eq(&m.fs, &mount.fs));
         drop(table);
+        if !elsewhere {
+            mount.root.prune();
+        }
         self.changed();
         Ok(())
     }

@@ -13,7 +13,7 @@ const MAGIC: u64 = 0x6265_6572;
 /// A sysfs.
 pub fn new(system: Arc<dyn System>) -> Arc<Pseudo> {
     let root = Fixed::new()
-        .with("block", block::dir(&system, false))
+        .with("block", block::disks(&system))
         .dir755("bus", Fixed::new())
         .dir755("class", class(&system))
         .dir755("dev", Fixed::new().with("block", block::numbers(&system)).dir755("char", Fixed::new()))
@@ -39,7 +39,7 @@ fn accepted(value: &'static str) -> Arc<dyn Content> {
 fn class(system: &Arc<dyn System>) -> Fixed {
     let empty = ["mem", "misc", "power_supply", "thermal"];
     let all = empty.iter().fold(Fixed::new(), |dir, name| dir.dir755(name, Fixed::new()));
-    all.with("block", block::dir(system, true))
+    all.with("block", block::class(system))
         .dir755("net", Fixed::new().link("lo", "../../devices/virtual/net/lo"))
         .dir755("tty", Fixed::new().dir755("console", active_console()))
 }
@@ -63,7 +63,8 @@ fn devices(system: &Arc<dyn System>) -> Fixed {
         .dir755("node", cpu::nodes(system))
         .dir755("clocksource", Fixed::new().dir755("clocksource0", clocksource));
     let net = Fixed::new().dir755("lo", loopback(system));
-    Fixed::new().dir755("system", tree).dir755("virtual", Fixed::new().dir755("net", net))
+    let virtuals = Fixed::new().dir755("net", net).with("block", block::homes(system));
+    Fixed::new().dir755("system", tree).dir755("virtual", virtuals)
 }
 
 fn loopback(system: &Arc<dyn System>) -> Fixed {

@@ -110,8 +110,7 @@ fn configure(device: &str, value: &str) -> Answer {
         };
     }
     let spec = block::Spec::parse(device, value).ok_or("Bad configuration option")?;
-    let disk = spec.and_then(|spec| block::replace(&spec)).map_err(|e| format!("{e:#}"))?;
-    crate::log!("{disk}: {value}");
+    spec.and_then(|spec| block::replace(&spec)).map_err(|e| format!("{e:#}"))?;
     Ok(String::new())
 }
 
@@ -132,7 +131,7 @@ fn remove(device: &str) -> Answer {
         console::configure(kind, number, &Line::both(console::Channel::None));
         return Ok(String::new());
     }
-    block::remove(device).map(|()| String::new()).map_err(|e| format!("{e:#}"))
+    block::detach(device).map(|()| String::new()).map_err(|e| format!("{e:#}"))
 }
 
 fn numbered(key: anyhow::Result<(Kind, Option<usize>)>) -> Result<(Kind, usize), String> {

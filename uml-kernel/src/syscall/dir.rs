@@ -150,7 +150,10 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
                 return Err(Errno::ENOTBLK);
             }
             let disk = crate::block::find(attr.rdev).ok_or(Errno::ENXIO)?;
-            crate::fs::extfs::ExtFs::mount(&kind, &disk, wanted.contains(MountFlags::RDONLY))?
+            let read_only = wanted.contains(MountFlags::RDONLY);
+            crate::block::mount(&disk, &kind, read_only, |disk| {
+                Ok(crate::fs::extfs::ExtFs::mount(&kind, disk, read_only)?)
+            })?
         }
         _ => crate::fs::special::make_fs(&kind, &data)?,
     };

@@ -236,7 +236,7 @@ fn ioctl(ctx: &mut Ctx, [fd, command, arg, ..]: Args) -> Result<u64> {
             let peer = master.open_peer(flags - OpenFlags::CLOEXEC)?;
             ctx.files.add(peer, flags.contains(OpenFlags::CLOEXEC)).map(|fd| fd as u64)
         }
-        c => match file.ops().ioctl(&file, c, arg, &ctx.memory()) {
+        c => match super::block::ioctl(ctx, &file, c, arg) {
             Err(Errno::ENOTTY) if c == FIONREAD && file.attr()?.kind() == crate::fs::kind::REG => {
                 let left = file.attr()?.size.saturating_sub(*file.pos().lock());
                 ctx.put(arg, &(left as u32).to_le_bytes())?;

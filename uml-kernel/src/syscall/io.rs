@@ -145,6 +145,7 @@ pub(super) const TABLE: &[Entry] = &[
         for mount in ns.mounts() {
             let _ = mount.fs().sync();
         }
+        crate::block::flush_all();
         Ok(0)
     }),
     full(libc::SYS_syncfs, "syncfs", |ctx, [fd, ..]| ctx.file(fd)?.inode().file_system().sync().map(|()| 0)),
@@ -170,7 +171,7 @@ pub(super) const TABLE: &[Entry] = &[
             return Err(Errno::EFBIG);
         }
         match file.attr()?.kind() {
-            kind::REG => file.ops().allocate(&file, mode as u32, at, len).map(|()| 0),
+            kind::REG | kind::BLK => file.ops().allocate(&file, mode as u32, at, len).map(|()| 0),
             kind::DIR => Err(Errno::EISDIR),
             kind::FIFO => Err(Errno::ESPIPE),
             _ => Err(Errno::ENODEV),
@@ -226,6 +227,7 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
     // What goes through here may block: what the guest is to see of this call so far, it sees now.
     ctx.stub.flush()?;
     reachable(iov)?;
+    check_direct(file, iov)?;
     check_sink(ctx, file, iov)?;
     // The position moves by what has reached the guest.
     let follows = at.is_none() && file.ops().seekable() && !file.ops().stays_at_zero();
@@ -258,6 +260,16 @@ fn reachable(iov: &[(u64, u64)]) -> Result<()> {
     const END: u64 = 1 << 47;
     let fits = |(base, len): &(u64, u64)| base.checked_add(*len).is_some_and(|end| end <= END);
     if iov.iter().all(fits) { Ok(()) } else { Err(Errno::EFAULT) }
+}
+
+/// EINVAL for buffers that direct I/O cannot use.
+fn check_direct(file: &File, iov: &[(u64, u64)]) -> Result<()> {
+    if !file.flags().contains(OpenFlags::DIRECT) {
+        return Ok(());
+    }
+    let unit = file.ops().direct_unit(file);
+    let fits = |(base, len): &(u64, u64)| (base | len).is_multiple_of(unit);
+    if iov.iter().all(fits) { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 fn read_pieces(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u64>) -> Result<u64> {
@@ -321,6 +333,7 @@ pub(super) fn write_from(
 ) -> Result<u64> {
     file.check_write()?;
     reachable(iov)?;
+    check_direct(file, iov)?;
     ctx.stub.flush()?;
     let limit = ctx.task.process.limit(libc::RLIMIT_FSIZE);
     let memory = ctx.memory();
@@ -473,7 +486,7 @@ fn lseek(ctx: &mut Ctx, [fd, offset, whence, ..]: Args) -> Result<u64> {
         }
         _ => return Err(Errno::EINVAL),
     };
-    if to < 0 {
+    if to < 0 || file.ops().farthest(&file).is_some_and(|end| to as u64 > end) {
         return Err(Errno::EINVAL);
     }
     *pos = to as u64;

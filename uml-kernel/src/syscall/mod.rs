@@ -1,6 +1,7 @@
 //! System calls: one file a family. Decode, check, call down; no policy here.
 
 mod admin;
+mod block;
 mod dir;
 mod events;
 mod fd;

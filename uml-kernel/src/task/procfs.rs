@@ -5,8 +5,8 @@ use super::signal::{SIG_DFL, SIG_IGN};
 use super::{kernel, table};
 use crate::base::{Errno, Result, sched, time};
 use crate::fs::proc::source::{
-    Counters, CpuTimes, Load, MapLine, Memory, MemoryUse, Process as Source, Signals, Status, System,
-    Tunable, Tunables, Usage, Uts,
+    BlockDevice, Counters, CpuTimes, Load, MapLine, Memory, MemoryUse, Partition, Process as Source, Signals,
+    Status, System, Tunable, Tunables, Usage, Uts,
 };
 use crate::fs::{Creds, File, Namespace, Path};
 use crate::mm::{Backing, Mm, UserMemory};
@@ -24,6 +24,34 @@ struct View {
     /// A thread of it; `None` for the process, whose first thread may have ended.
     task: Option<Arc<Task>>,
     id: i32,
+}
+
+fn block_device(disk: &crate::block::Disk) -> BlockDevice {
+    let part = disk.whole().map(|whole| {
+        let (uuid, label) = disk.identity().unwrap_or_default();
+        let (uuid, label) = (uuid.to_owned(), label.to_owned());
+        Partition {
+            disk: whole.name.clone(),
+            number: disk.partition_number(),
+            start: disk.start(),
+            uuid,
+            label,
+        }
+    });
+    BlockDevice {
+        name: disk.name.clone(),
+        major: crate::fs::major(disk.number) as u32,
+        minor: crate::fs::minor(disk.number) as u32,
+        size: disk.len(),
+        read_only: disk.read_only(),
+        stats: disk.stats(),
+        in_flight: disk.in_flight(),
+        logical_block: disk.logical_block(),
+        discards: disk.driver().discards(),
+        read_ahead: disk.read_ahead() * 512,
+        driver: if part.is_none() { disk.driver().attributes() } else { None },
+        part,
+    }
 }
 
 impl System for KernelSystem {
@@ -81,6 +109,10 @@ impl System for KernelSystem {
         idle.into_iter()
             .map(|i| CpuTimes { user, system, idle: up.saturating_sub(busy(i)), ..CpuTimes::default() })
             .collect()
+    }
+
+    fn block_devices(&self) -> Vec<BlockDevice> {
+        crate::block::all().iter().map(block_device).collect()
     }
 
     fn uptime(&self) -> u64 {

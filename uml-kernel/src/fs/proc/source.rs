@@ -304,6 +304,33 @@ pub struct BlockDevice {
     pub read_only: bool,
     /// The figures of /proc/diskstats (Documentation/admin-guide/iostats.rst), in their order.
     pub stats: [u64; 17],
+    /// Requests under way.
+    pub in_flight: u64,
+    /// What it is a partition of; `None` for a disk.
+    pub part: Option<Partition>,
+    /// Bytes that direct I/O is a multiple of.
+    pub logical_block: u32,
+    /// Whether space can be given back.
+    pub discards: bool,
+    /// Bytes that are read ahead.
+    pub read_ahead: u64,
+    /// What its driver has in sysfs: a directory's name, and its files with their texts.
+    pub driver: Option<(&'static str, Vec<(&'static str, String)>)>,
+}
+
+/// A partition's place.
+#[derive(Debug, Clone, Default)]
+pub struct Partition {
+    /// The disk's name.
+    pub disk: String,
+    /// From 1.
+    pub number: u32,
+    /// First byte on the disk.
+    pub start: u64,
+    /// PARTUUID, if its table has one.
+    pub uuid: String,
+    /// Its name in the table.
+    pub label: String,
 }
 
 /// A network interface: its name, and the sixteen figures of /proc/net/dev.

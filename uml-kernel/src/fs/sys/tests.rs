@@ -60,6 +60,12 @@ fn disks_by_name_and_number() {
     assert_eq!(read(&sys, "/block/ubda/size"), "2097152\n");
     assert!(sys.find(b"/block/ubda1", true).is_err());
     assert_eq!(read(&sys, "/class/block/ubda1/dev"), "98:1\n");
+    assert_eq!(read(&sys, "/block/ubda/ubda1/start"), "2048\n");
+    assert_eq!(read(&sys, "/dev/block/98:1/partition"), "1\n");
+    assert_eq!(read(&sys, "/dev/block/98:1/../size"), "2097152\n");
+    assert_eq!(read(&sys, "/dev/block/98:1/subsystem/ubda/ro"), "0\n");
+    assert!(read(&sys, "/class/block/ubda1/uevent").ends_with("DEVTYPE=partition\nPARTN=1\n"));
+    assert!(sys.find(b"/class/block/ubda1/queue", true).is_err());
     assert_eq!(read(&sys, "/dev/block/98:0/hidden"), "0\n");
     assert_eq!(read(&sys, "/class/net/lo/mtu"), "65536\n");
 }

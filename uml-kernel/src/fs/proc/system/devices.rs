@@ -16,6 +16,9 @@ const CHARACTER: [(u32, &str); 9] = [
     (136, "pts"),
 ];
 
+/// Major number of partitions that their disk has no number for.
+const BLOCK_EXT: u32 = 259;
+
 pub(super) fn devices(system: &dyn System) -> String {
     let mut out = String::from("Character devices:\n");
     for (major, name) in CHARACTER {
@@ -24,13 +27,14 @@ pub(super) fn devices(system: &dyn System) -> String {
     out += "\nBlock devices:\n";
     // A driver is named as its devices are, without their letters and numbers: ubda1 is ubd's.
     let mut drivers = BTreeMap::new();
-    for device in system.block_devices() {
+    for device in system.block_devices().into_iter().filter(|d| d.major != BLOCK_EXT) {
         let stem = device.name.trim_end_matches(|c: char| c.is_ascii_digit());
         let stem = if stem == device.name && stem.len() > 3 { &stem[..stem.len() - 1] } else { stem };
         drivers
             .entry(device.major)
             .or_insert_with(|| if stem.starts_with("ubd") { "ubd".into() } else { stem.to_string() });
     }
+    drivers.insert(BLOCK_EXT, "blkext".to_string());
     for (major, name) in drivers {
         let _ = writeln!(out, "{major:>3} {name}");
     }
@@ -39,7 +43,7 @@ pub(super) fn devices(system: &dyn System) -> String {
 
 pub(super) fn partitions(system: &dyn System) -> String {
     let mut out = String::from("major minor  #blocks  name\n\n");
-    for d in system.block_devices() {
+    for d in system.block_devices().iter().filter(|d| d.size > 0) {
         let _ = writeln!(out, "{:>4}  {:>7} {:>10} {}", d.major, d.minor, d.size >> 10, d.name);
     }
     out

@@ -116,7 +116,9 @@ impl System for FakeSystem {
     fn block_devices(&self) -> Vec<BlockDevice> {
         let disk =
             BlockDevice { name: "ubda".into(), major: 98, minor: 0, size: 1 << 30, ..BlockDevice::default() };
-        let part = BlockDevice { name: "ubda1".into(), minor: 1, ..disk.clone() };
+        let place = Partition { disk: "ubda".into(), number: 1, start: 1 << 20, ..Partition::default() };
+        let part =
+            BlockDevice { name: "ubda1".into(), minor: 1, size: 1 << 20, part: Some(place), ..disk.clone() };
         vec![disk, part]
     }
 }

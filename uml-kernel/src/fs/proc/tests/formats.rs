@@ -92,7 +92,7 @@ fn the_kernels_own_figures() {
     same_order(&m.read("/proc/vmstat").unwrap(), &host("/proc/vmstat"), 20);
     let disk = m.read("/proc/diskstats").unwrap();
     assert_eq!(disk.lines().next().unwrap().split_whitespace().count(), 20);
-    assert!(m.read("/proc/devices").unwrap().ends_with("\nBlock devices:\n 98 ubd\n"));
+    assert!(m.read("/proc/devices").unwrap().ends_with("\nBlock devices:\n 98 ubd\n259 blkext\n"));
 }
 
 #[test]

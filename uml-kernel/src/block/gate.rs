@@ -1,0 +1,313 @@
+//! What every request to a disk passes: it is counted, and the end is where the last whole sector ends.
+
+use super::SECTOR;
+use ::block_device::{BlockDevice, Extent, check_range};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// What a request does.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Read,
+    Write,
+    Discard,
+    Flush,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    requests: AtomicU64,
+    sectors: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// What was asked of a device since it is there (Documentation/admin-guide/iostats.rst).
+#[derive(Debug)]
+pub struct Stats {
+    counts: [Count; 4],
+    in_flight: AtomicU64,
+    /// Since when there is a request, as nanoseconds since `born`.
+    busy_since: AtomicU64,
+    busy: AtomicU64,
+    born: Instant,
+}
+
+impl Stats {
+    fn new() -> Stats {
+        Stats {
+            counts: Default::default(),
+            in_flight: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.born.elapsed().as_nanos() as u64
+    }
+
+    fn count<T>(&self, what: What, bytes: u64, request: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let begun = self.now();
+        if self.in_flight.fetch_add(1, Relaxed) == 0 {
+            self.busy_since.store(begun, Relaxed);
+        }
+        let result = request();
+        let ended = self.now();
+        if self.in_flight.fetch_sub(1, Relaxed) == 1 {
+            self.busy.fetch_add(ended.saturating_sub(self.busy_since.load(Relaxed)), Relaxed);
+        }
+        let count = &self.counts[what as usize];
+        count.requests.fetch_add(1, Relaxed);
+        count.nanos.fetch_add(ended - begun, Relaxed);
+        if result.is_ok() {
+            count.sectors.fetch_add(bytes.div_ceil(SECTOR), Relaxed);
+        }
+        result
+    }
+
+    /// How many requests are under way.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// In the order of /proc/diskstats; nothing is merged here.
+    pub fn figures(&self) -> [u64; 17] {
+        let ms = |nanos: u64| nanos / 1_000_000;
+        let requests = |what: What| self.counts[what as usize].requests.load(Relaxed);
+        let sectors = |what: What| self.counts[what as usize].sectors.load(Relaxed);
+        let spent = |what: What| ms(self.counts[what as usize].nanos.load(Relaxed));
+        use What::{Discard, Flush, Read, Write};
+        let weighted = spent(Read) + spent(Write) + spent(Discard) + spent(Flush);
+        let busy = ms(self.busy.load(Relaxed));
+        let (reads, writes) = (requests(Read), requests(Write));
+        [
+            reads,
+            0,
+            sectors(Read),
+            spent(Read),
+            writes,
+            0,
+            sectors(Write),
+            spent(Write),
+            self.in_flight(),
+            busy,
+            weighted,
+            requests(Discard),
+            0,
+            sectors(Discard),
+            spent(Discard),
+            requests(Flush),
+            spent(Flush),
+        ]
+    }
+}
+
+/// A device whose requests are counted.
+pub(super) struct Gate {
+    inner: Arc<dyn BlockDevice>,
+    stats: Stats,
+    /// BLKROSET.
+    read_only: AtomicBool,
+}
+
+impl Gate {
+    pub(super) fn new(inner: Arc<dyn BlockDevice>) -> Gate {
+        Gate { inner, stats: Stats::new(), read_only: AtomicBool::new(false) }
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    pub(super) fn set_read_only(&self, yes: bool) {
+        self.read_only.store(yes, Relaxed);
+    }
+}
+
+fn total(lens: impl Iterator<Item = usize>) -> u64 {
+    lens.map(|n| n as u64).sum()
+}
+
+impl BlockDevice for Gate {
+    fn len(&self) -> u64 {
+        self.inner.len() / SECTOR * SECTOR
+    }
+
+    fn read_only(&self) -> bool {
+        self.read_only.load(Relaxed) || self.inner.read_only()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.sector_size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.stats.count(What::Read, buf.len() as u64, || self.inner.read_at(buf, offset))
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.stats.count(What::Write, buf.len() as u64, || self.inner.write_at(buf, offset))
+    }
+
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        let len = total(bufs.iter().map(|b| b.len()));
+        self.stats.count(What::Read, len, || self.inner.read_vectored_at(bufs, offset))
+    }
+
+    fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let len = total(bufs.iter().map(|b| b.len()));
+        self.stats.count(What::Write, len, || self.inner.write_vectored_at(bufs, offset))
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.stats.count(What::Discard, len, || self.inner.discard(offset, len))
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<()> {
+        self.stats.count(What::Write, len, || self.inner.write_zeroes(offset, len, may_unmap))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.stats.count(What::Flush, 0, || self.inner.flush())
+    }
+
+    fn extent(&self, offset: u64) -> io::Result<Extent> {
+        let extent = self.inner.extent(offset)?;
+        Ok(Extent { len: extent.len.min(self.len().saturating_sub(offset)).max(1), ..extent })
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(self.inner.next_data(offset)?.min(self.len()))
+    }
+
+    fn host_file(&self) -> Option<&File> {
+        self.inner.host_file()
+    }
+}
+
+/// A part of a device, as a device. Its end can be moved while it is in use.
+pub(super) struct Window {
+    inner: Arc<dyn BlockDevice>,
+    start: u64,
+    len: AtomicU64,
+}
+
+impl Window {
+    /// `start` and `len` lie on the device.
+    pub(super) fn new(inner: Arc<dyn BlockDevice>, start: u64, len: u64) -> Window {
+        Window { inner, start, len: AtomicU64::new(len) }
+    }
+
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(super) fn set_len(&self, len: u64) {
+        self.len.store(len, Relaxed);
+    }
+
+    fn place(&self, offset: u64, len: u64) -> io::Result<u64> {
+        check_range(offset, len, self.len())?;
+        Ok(self.start + offset)
+    }
+}
+
+impl BlockDevice for Window {
+    fn len(&self) -> u64 {
+        self.len.load(Relaxed)
+    }
+
+    fn read_only(&self) -> bool {
+        self.inner.read_only()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.sector_size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(buf, self.place(offset, buf.len() as u64)?)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.write_at(buf, self.place(offset, buf.len() as u64)?)
+    }
+
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        let at = self.place(offset, total(bufs.iter().map(|b| b.len())))?;
+        self.inner.read_vectored_at(bufs, at)
+    }
+
+    fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let at = self.place(offset, total(bufs.iter().map(|b| b.len())))?;
+        self.inner.write_vectored_at(bufs, at)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.discard(self.place(offset, len)?, len)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<()> {
+        self.inner.write_zeroes(self.place(offset, len)?, len, may_unmap)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.inner.flush()
+    }
+
+    fn extent(&self, offset: u64) -> io::Result<Extent> {
+        let extent = self.inner.extent(self.place(offset, 1)?)?;
+        Ok(Extent { len: extent.len.min(self.len() - offset), ..extent })
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        let at = self.inner.next_data(self.place(offset, 1)?)?;
+        Ok((at - self.start).min(self.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::block_device::MemDevice;
+
+    #[test]
+    fn a_window_ends_where_it_ends() {
+        let whole = Arc::new(MemDevice::new((0..64u8).flat_map(|n| [n; 512]).collect()));
+        let window = Window::new(whole.clone(), 1024, 2048);
+        let mut buf = [0; 512];
+        window.read_at(&mut buf, 512).unwrap();
+        assert_eq!(buf, [3; 512]);
+        window.write_at(&[99; 512], 1536).unwrap();
+        for (at, len) in [(2048, 1), (2047, 2), (0, 2049), (u64::MAX, 1)] {
+            let mut buf = vec![0; len];
+            assert!(window.read_at(&mut buf, at).is_err(), "{at} {len}");
+            assert!(window.write_at(&buf, at).is_err() && window.discard(at, len as u64).is_err());
+            assert!(window.write_zeroes(at, len as u64, false).is_err());
+            assert!(window.read_vectored_at(&mut [IoSliceMut::new(&mut buf)], at).is_err());
+            assert!(window.write_vectored_at(&[IoSlice::new(&buf)], at).is_err());
+        }
+        let bytes = whole.snapshot();
+        assert_eq!((bytes[2560], bytes[3071], bytes[3072]), (99, 99, 6));
+        window.set_len(1024);
+        assert!(window.read_at(&mut buf, 1024).is_err());
+    }
+
+    #[test]
+    fn requests_are_counted() {
+        let gate = Gate::new(Arc::new(MemDevice::new(vec![0; 8192 + 100])));
+        assert_eq!(gate.len(), 8192);
+        gate.read_at(&mut [0; 1024], 0).unwrap();
+        gate.read_at(&mut [0; 10], 0).unwrap();
+        gate.write_at(&[0; 4096], 0).unwrap();
+        gate.discard(0, 512).unwrap();
+        gate.flush().unwrap();
+        assert!(gate.read_at(&mut [0; 512], 1 << 40).is_err());
+        let f = gate.stats().figures();
+        assert_eq!((f[0], f[2], f[4], f[6], f[8], f[11], f[13], f[15]), (3, 3, 1, 8, 0, 1, 1, 1));
+    }
+}
