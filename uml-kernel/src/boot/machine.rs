@@ -59,6 +59,7 @@ impl Machine {
         terminal::restore();
         if let End::Panic(why) = &end {
             eprintln!("uml-kernel: Kernel panic - not syncing: {why}");
+            self.after_panic.announced().iter().for_each(|line| crate::log!("{line}"));
             self.after_panic.carry_out();
         }
         if end == End::Restart {

@@ -25,6 +25,7 @@ pub(super) fn install(platform: Arc<Platform>, restarts: restart::AfterPanic) {
         hook(info);
         print_tasks();
         platform.shut_down();
+        restarts.announced().iter().for_each(|line| eprintln!("{line}"));
         restarts.carry_out();
         // Not `exit`, which runs handlers: other threads run on, and what they would run into is gone.
         crate::platform::sys::exit_now(STATUS)

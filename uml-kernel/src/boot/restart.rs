@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 pub struct AfterPanic(pub i64);
 
 impl AfterPanic {
+    /// What the console is told.
+    pub(super) fn announced(self) -> Option<String> {
+        (self.0 > 0).then(|| format!("Rebooting in {} seconds..", self.0))
+    }
+
     /// Begins again, if it is asked for; else it returns.
     pub(super) fn carry_out(self) {
         if self.0 == 0 {
             return;
-        }
-        if self.0 > 0 {
-            eprintln!("Rebooting in {} seconds..", self.0);
         }
         std::thread::sleep(Duration::from_secs(self.0.max(0) as u64));
         let e = again();

@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result, bail};
 use line_discipline::WinSize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 enum Source {
     Nowhere,
     Fd(OwnedFd),
-    Telnet(TcpStream, Telnet),
+    Telnet(OwnedFd, Telnet),
 }
 
 /// An opened line.
@@ -97,7 +96,7 @@ pub(super) fn open(line: &Line) -> Result<Wire> {
     let kept = [input.kept.take(), output.and_then(|o| o.kept)].into_iter();
     let source = match input.fd.take() {
         None => Source::Nowhere,
-        Some(fd) if input.telnet => Source::Telnet(fd.into(), Telnet::default()),
+        Some(fd) if input.telnet => Source::Telnet(fd, Telnet::default()),
         Some(fd) => Source::Fd(fd),
     };
     Ok(Wire { source, sink, size, name, hangs_up, window, _kept: kept.flatten().collect() })
@@ -227,8 +226,8 @@ impl Wire {
             let typed = match &mut self.source {
                 Source::Nowhere => None,
                 Source::Fd(fd) => read(fd, &mut buffer),
-                Source::Telnet(stream, telnet) => {
-                    let typed = port::read(stream, telnet, &mut buffer);
+                Source::Telnet(fd, telnet) => {
+                    let typed = read(fd, &mut buffer).map(|bytes| telnet.typed(&bytes));
                     if let Some((rows, cols)) = telnet.size.take() {
                         tty.resize(WinSize { rows, cols, xpixel: 0, ypixel: 0 });
                     }

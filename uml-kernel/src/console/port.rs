@@ -3,7 +3,7 @@
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::io::{Read, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, LazyLock};
 
@@ -153,16 +153,6 @@ pub(super) fn escaped(bytes: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Reads what is typed.
-pub(super) fn read(stream: &mut TcpStream, telnet: &mut Telnet, buffer: &mut [u8]) -> Option<Vec<u8>> {
-    match stream.read(buffer) {
-        Ok(0) => None,
-        Ok(n) => Some(telnet.typed(&buffer[..n])),
-        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Some(Vec::new()),
-        Err(_) => None,
-    }
 }
 
 #[cfg(test)]

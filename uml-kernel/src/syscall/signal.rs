@@ -272,7 +272,8 @@ fn signal_process(ctx: &Ctx, pid: Pid, info: SigInfo) -> Result<u64> {
     if let Some(task) = kernel().table.threads(pid).first() {
         send::check(&ctx.creds(), session(ctx), task, info.signo)?;
     }
-    if pid != 1 {
+    // The kernel in init's place takes none.
+    if pid != 1 || process.is_init() {
         send::to_process(&process, info);
     }
     Ok(0)

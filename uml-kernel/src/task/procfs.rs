@@ -316,7 +316,7 @@ impl Source for View {
         let (tty, tpgid) = crate::fs::special::controlling_terminal(sid).unwrap_or((0, -1));
         let inner = self.inner();
         let policy = inner.as_ref().map(|i| i.policy).unwrap_or_default();
-        let kernel_thread = self.process.pid == 1;
+        let kernel_thread = self.process.pid == 1 && !self.process.is_init();
         let seccomp = inner.as_ref().map(|i| i.seccomp.clone()).unwrap_or_default();
         Status {
             state,

@@ -55,9 +55,12 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
         return None;
     }
     let threads = kernel().table.threads(process.pid);
-    // Init takes nothing that it has no handler for (SIGNAL_UNKILLABLE of Linux).
-    let unblocked = |t: &Arc<Task>| t.blocked() & bit(signo) == 0;
-    if process.is_init() && process.action(signo).handler == SIG_DFL && threads.iter().all(unblocked) {
+    let blocked_or_waited = |t: &Arc<Task>| {
+        t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
+    };
+    // Init takes nothing that it has no handler for, and does not wait for (SIGNAL_UNKILLABLE of Linux).
+    let deadly = process.is_init() && process.action(signo).handler == SIG_DFL;
+    if deadly && !threads.iter().any(blocked_or_waited) {
         return None;
     }
     if bit(signo) & STOPS != 0 {
@@ -70,9 +73,6 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
     if signo == libc::SIGKILL {
         return Some(Posted::end(process, threads, signo));
     }
-    let blocked_or_waited = |t: &Arc<Task>| {
-        t.blocked() & bit(signo) != 0 || t.waited_for.load(Ordering::SeqCst) & bit(signo) != 0
-    };
     let ignored = process.action(signo).ignores(signo);
     // An ignored signal is dropped, unless somebody may want it later.
     let wanted = match only {
