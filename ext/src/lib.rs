@@ -36,6 +36,7 @@ mod orphans;
 mod read;
 mod rename;
 mod replayed;
+mod room;
 mod space;
 mod superblock;
 mod transaction;
