@@ -1,19 +1,26 @@
 //! What reading and writing share: the device, the geometry, the blocks in memory.
 
-use crate::cache::{Bytes, Cache};
+use crate::cache::{Bytes, Cache, Intact};
 use crate::error::{Error, Result};
 use crate::group::{self, Group};
-use crate::inode::{Inode, InodeNumber};
+use crate::inode::{self, Inode, InodeNumber};
+use crate::room::Room;
 use crate::superblock::Superblock;
 use block_device::BlockDevice;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub(crate) struct Core {
     pub(crate) device: Arc<dyn BlockDevice>,
     pub(crate) superblock: Superblock,
     pub(crate) cache: Cache,
+    pub(crate) room: Room,
 }
+
+/// Bytes of metadata that are read at once where more than one block of it will be asked for: what the kernel takes of an inode table
+/// (inode_readahead_blks, 32 blocks of 4 KiB). A disk needs hardly longer for it than for a block.
+const AHEAD: u64 = 128 << 10;
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,6 +40,51 @@ impl Core {
         }
         let bytes = self.read_block(block)?;
         Ok(self.cache.add(block, Arc::new(bytes)))
+    }
+
+    /// A block of metadata, found intact as what the caller takes it for: checked once for as long as it is in memory.
+    pub(crate) fn checked(
+        &self,
+        block: u64,
+        intact: Intact,
+        check: impl FnOnce(&[u8]) -> Result<()>,
+    ) -> Result<Bytes> {
+        let (bytes, known) = match self.cache.get_checked(block) {
+            Some(found) => found,
+            None => (self.block(block)?, None),
+        };
+        if known != Some(intact) {
+            check(&bytes)?;
+            self.cache.set_intact(block, &bytes, intact);
+        }
+        Ok(bytes)
+    }
+
+    /// A block of metadata is about to be asked for. If it is not in memory, it is read together with others of the area around it, all of
+    /// which is metadata, or nothing yet.
+    pub(crate) fn read_ahead(&self, block: u64, area: impl FnOnce() -> Result<Range<u64>>) -> Result<()> {
+        let at_once = (AHEAD / self.block_size()).max(1);
+        if at_once == 1 || self.cache.has(block) {
+            return Ok(());
+        }
+        let area = area()?;
+        if !area.contains(&block) || area.end > self.superblock.blocks {
+            return Ok(());
+        }
+        let first = block - (block - area.start) % at_once;
+        // What is there may be newer than what is on the device. What is not there stays as it is: who asks keeps changes away.
+        let missing = self.cache.missing(first..area.end.min(first + at_once));
+        let (Some(from), Some(to)) = (missing.first(), missing.last()) else { return Ok(()) };
+        let size = self.block_size();
+        let mut bytes = vec![0; ((to - from + 1) * size) as usize];
+        // If one of them cannot be read, it is for who needs that one to say so.
+        if self.device.read_at(&mut bytes, from * size).is_ok() {
+            for block in &missing {
+                let at = ((block - from) * size) as usize;
+                self.cache.add(*block, Arc::new(bytes[at..at + size as usize].to_vec()));
+            }
+        }
+        Ok(())
     }
 
     /// A block as it is on the device.
@@ -66,7 +118,8 @@ impl Core {
     pub(crate) fn group(&self, number: u64) -> Result<Group> {
         let sb = &self.superblock;
         let (block, at) = group::place(sb, number);
-        let bytes = self.block(block)?;
+        self.read_ahead(block, || Ok(group::table(sb)))?;
+        let bytes = self.checked(block, Intact::Groups, |bytes| group::check(sb, number, bytes))?;
         Group::parse(sb, number, &bytes[at..at + usize::from(sb.desc_size)])
     }
 
@@ -86,9 +139,34 @@ impl Core {
 
     /// An inode by its number; ENOENT for one that is free.
     pub(crate) fn inode(&self, number: InodeNumber) -> Result<Inode> {
+        let sb = &self.superblock;
         let (block, at) = self.inode_place(number)?;
-        let bytes = self.block(block)?;
-        let bytes = &bytes[at..at + usize::from(self.superblock.inode_size)];
-        Inode::parse(&self.superblock, number, bytes)?.ok_or(Error::NotFound)
+        self.read_ahead(block, || self.table_of(number))?;
+        let size = usize::from(sb.inode_size);
+        let first = number - (at / size) as u32;
+        let all = |bytes: &[u8]| {
+            bytes.chunks_exact(size).zip(first..).try_for_each(|(b, n)| inode::check(sb, n, b))
+        };
+        match self.checked(block, Intact::Inodes, all) {
+            Ok(bytes) => Inode::parse(sb, number, &bytes[at..at + size])?.ok_or(Error::NotFound),
+            // One of them is damaged, or has never been written. The others are as good as ever.
+            Err(Error::Inode { .. }) => {
+                let bytes = self.block(block)?;
+                let bytes = &bytes[at..at + size];
+                inode::check(sb, number, bytes)?;
+                Inode::parse(sb, number, bytes)?.ok_or(Error::NotFound)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The blocks of the inode table that an inode is in, without those that have never been used.
+    fn table_of(&self, number: InodeNumber) -> Result<Range<u64>> {
+        let sb = &self.superblock;
+        let group = self.group(u64::from((number - 1) / sb.inodes_per_group))?;
+        let used = sb.inodes_per_group
+            - if sb.counts_unused() { group.unused_inodes.min(sb.inodes_per_group) } else { 0 };
+        let blocks = (u64::from(used) * u64::from(sb.inode_size)).div_ceil(self.block_size());
+        Ok(group.inode_table..group.inode_table + blocks)
     }
 }

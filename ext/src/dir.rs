@@ -1,9 +1,10 @@
 //! Directories: entries in blocks, whether hashed or not (the nodes of a hash tree look like empty entries).
 
 use crate::bytes::{u16_at, u32_at};
+use crate::cache::{Bytes, Intact};
 use crate::checksum::crc32c;
 use crate::core::Core;
-use crate::dir_block::{HEAD, Shape, TAIL, TAIL_TYPE, record};
+use crate::dir_block::{At, HEAD, Shape, TAIL, TAIL_TYPE, record};
 use crate::error::{Error, Result};
 use crate::features::Incompat;
 use crate::inode::{Flags, Inode, InodeNumber};
@@ -75,21 +76,36 @@ impl Core {
             self.inline_entries(inode, &mut out)?;
             return Ok(out);
         }
-        let size = u64::from(self.superblock.block_size);
-        if !inode.size.is_multiple_of(size) || inode.size / size > self.superblock.blocks {
-            return Err(Error::inode(inode.number, format!("a directory of {} bytes", inode.size)));
-        }
-        for logical in 0..inode.size / size {
+        let blocks = self.directory_blocks(inode)?;
+        for logical in 0..blocks {
             let run = self.run(inode, logical)?;
             let Some(physical) = run.physical.filter(|_| !run.unwritten) else {
                 return Err(Error::inode(inode.number, format!("its block {logical} is a hole")));
             };
-            let bytes = self.block(physical)?;
-            let indexed = inode.flags.contains(Flags::INDEX);
-            self.check_block(inode, physical, &bytes, indexed && logical == 0)?;
+            let len = run.len.min(blocks - logical);
+            self.read_ahead(physical, || Ok(physical..physical.saturating_add(len)))?;
+            let bytes = self.directory_bytes(inode, physical, logical == 0)?;
             self.take_entries(inode, &bytes, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// How many blocks a directory has.
+    fn directory_blocks(&self, inode: &Inode) -> Result<u64> {
+        let size = self.block_size();
+        if !inode.size.is_multiple_of(size) || inode.size / size > self.superblock.blocks {
+            return Err(Error::inode(inode.number, format!("a directory of {} bytes", inode.size)));
+        }
+        Ok(inode.size / size)
+    }
+
+    /// A block of a directory, checked.
+    pub(crate) fn directory_bytes(&self, inode: &Inode, block: u64, first: bool) -> Result<Bytes> {
+        let intact = Intact::Directory { inode: inode.number, seed: inode.seed, first };
+        self.checked(block, intact, |bytes| {
+            self.check_block(inode, block, bytes, first && inode.flags.contains(Flags::INDEX))?;
+            self.check_entries(inode, bytes)
+        })
     }
 
     /// The inode of a name in a directory.
@@ -98,20 +114,33 @@ impl Core {
         {
             return self.lookup_indexed(directory, name);
         }
-        let found = self.entries(directory)?.into_iter().find(|e| e.name == name);
-        found.map(|e| e.inode).ok_or(Error::NotFound)
+        if !directory.is_directory() || directory.flags.contains(Flags::INLINE_DATA) {
+            let found = self.entries(directory)?.into_iter().find(|e| e.name == name);
+            return found.map(|e| e.inode).ok_or(Error::NotFound);
+        }
+        for logical in 0..self.directory_blocks(directory)? {
+            let block = self.directory_block(directory, logical)?;
+            let bytes = self.directory_bytes(directory, block, logical == 0)?;
+            if let Some(found) = self.find_entry(directory, &bytes, name) {
+                return Ok(found);
+            }
+        }
+        Err(Error::NotFound)
+    }
+
+    /// The inode of a name in a block that has been checked.
+    fn find_entry(&self, directory: &Inode, bytes: &[u8], name: &[u8]) -> Option<InodeNumber> {
+        let is = |e: &At| e.inode != 0 && bytes[e.at + HEAD..e.at + HEAD + e.name] == *name;
+        self.shape(directory).walk(bytes, 0, bytes.len()).flatten().find(is).map(|e| e.inode)
     }
 
     fn lookup_indexed(&self, directory: &Inode, name: &[u8]) -> Result<InodeNumber> {
         let mut way = self.way(directory, name)?;
         for _ in 0..directory.size / self.block_size() {
             let block = self.directory_block(directory, way.leaf)?;
-            let bytes = self.block(block)?;
-            self.check_block(directory, block, &bytes, false)?;
-            let mut entries = Vec::new();
-            self.take_entries(directory, &bytes, &mut entries)?;
-            if let Some(found) = entries.into_iter().find(|e| e.name == name) {
-                return Ok(found.inode);
+            let bytes = self.directory_bytes(directory, block, false)?;
+            if let Some(found) = self.find_entry(directory, &bytes, name) {
+                return Ok(found);
             }
             if !self.next_leaf(directory, &mut way)? {
                 return Err(Error::NotFound);
@@ -137,20 +166,27 @@ impl Core {
         }
     }
 
-    /// Takes the entries of a block, or of a piece of inline data.
-    fn take_entries(&self, inode: &Inode, bytes: &[u8], out: &mut Vec<Entry>) -> Result<()> {
-        let shape = self.shape(inode);
-        let found = shape
-            .entries(bytes, 0, bytes.len())
-            .ok_or_else(|| Error::inode(inode.number, "a damaged entry in the directory"))?;
-        for e in found.iter().filter(|e| e.inode != 0 && e.name > 0) {
-            let name = bytes[e.at + HEAD..e.at + HEAD + e.name].to_vec();
-            if name.iter().any(|b| matches!(b, 0 | b'/')) || e.inode > self.superblock.inodes {
+    /// Checks the entries of a block, or of a piece of inline data.
+    fn check_entries(&self, inode: &Inode, bytes: &[u8]) -> Result<()> {
+        for e in self.shape(inode).walk(bytes, 0, bytes.len()) {
+            let e = e.ok_or_else(|| Error::inode(inode.number, "a damaged entry in the directory"))?;
+            let name = &bytes[e.at + HEAD..e.at + HEAD + e.name];
+            let wrong = name.iter().any(|b| matches!(b, 0 | b'/')) || e.inode > self.superblock.inodes;
+            if e.inode != 0 && e.name > 0 && wrong {
                 return Err(Error::inode(
                     inode.number,
-                    format!("an entry for inode {}, {:?}", e.inode, String::from_utf8_lossy(&name)),
+                    format!("an entry for inode {}, {:?}", e.inode, String::from_utf8_lossy(name)),
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Takes the entries of what has been checked.
+    fn take_entries(&self, inode: &Inode, bytes: &[u8], out: &mut Vec<Entry>) -> Result<()> {
+        let shape = self.shape(inode);
+        for e in shape.walk(bytes, 0, bytes.len()).flatten().filter(|e| e.inode != 0 && e.name > 0) {
+            let name = bytes[e.at + HEAD..e.at + HEAD + e.name].to_vec();
             let kind = if shape.typed { FileType::of(bytes[e.at + 7]) } else { FileType::Unknown };
             out.push(Entry { name, inode: e.inode, kind });
         }
@@ -158,7 +194,7 @@ impl Core {
     }
 
     /// Checks a block by its checksum, which a leaf has in a last entry, and a node of the hash tree behind its room.
-    pub(crate) fn check_block(&self, inode: &Inode, block: u64, bytes: &[u8], root: bool) -> Result<()> {
+    fn check_block(&self, inode: &Inode, block: u64, bytes: &[u8], root: bool) -> Result<()> {
         if !self.superblock.has_checksums() {
             return Ok(());
         }
@@ -191,6 +227,8 @@ impl Core {
         let directory = |name: &[u8], inode| Entry { name: name.to_vec(), inode, kind: FileType::Directory };
         out.extend([directory(b".", inode.number), directory(b"..", parent)]);
         let (first, second) = data.split_at(inode.block.len());
+        self.check_entries(inode, &first[4..])?;
+        self.check_entries(inode, second)?;
         self.take_entries(inode, &first[4..], out)?;
         self.take_entries(inode, second, out)
     }

@@ -59,22 +59,34 @@ impl Shape {
 
     /// The entries up to `end`, checked; `None` for a damaged block.
     pub(crate) fn entries(&self, b: &[u8], from: usize, end: usize) -> Option<Vec<At>> {
-        let (mut at, mut out) = (from, Vec::new());
-        while at < end {
-            let rest = b.get(at..end)?;
-            if rest.len() < HEAD {
+        self.walk(b, from, end).collect()
+    }
+
+    /// One entry after the other; `None`, at the end, for a damaged one.
+    pub(crate) fn walk<'a>(
+        &self,
+        b: &'a [u8],
+        from: usize,
+        end: usize,
+    ) -> impl Iterator<Item = Option<At>> + use<'a> {
+        let (shape, mut at) = (*self, from);
+        std::iter::from_fn(move || {
+            if at >= end {
                 return None;
             }
-            let record = record(rest, self.block_size);
-            let name = if self.typed { rest[6].into() } else { usize::from(u16_at(rest, 6)) };
-            let inode = u32_at(rest, 0);
-            if record < HEAD || !record.is_multiple_of(4) || record > rest.len() || HEAD + name > record {
-                return None;
-            }
-            out.push(At { at, record, name, inode });
-            at += record;
-        }
-        Some(out)
+            let found = shape.at(b, at, end);
+            at = found.map_or(end, |e| e.at + e.record);
+            Some(found)
+        })
+    }
+
+    fn at(&self, b: &[u8], at: usize, end: usize) -> Option<At> {
+        let rest = b.get(at..end).filter(|rest| rest.len() >= HEAD)?;
+        let record = record(rest, self.block_size);
+        let name = if self.typed { rest[6].into() } else { usize::from(u16_at(rest, 6)) };
+        let right =
+            record >= HEAD && record.is_multiple_of(4) && record <= rest.len() && HEAD + name <= record;
+        right.then(|| At { at, record, name, inode: u32_at(rest, 0) })
     }
 
     /// Puts an entry at a place, `record` bytes long.

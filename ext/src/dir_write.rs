@@ -48,24 +48,23 @@ impl Op<'_> {
         Ok((0..inode.size / self.block_size()).collect())
     }
 
-    /// Changes one block of a directory after another, until `change` has found what it looks for.
+    /// Changes one block of a directory after another, until `change` has found what it looks for; in which block.
     fn each_block(
         &mut self,
         inode: &Inode,
         blocks: &[u64],
         change: impl Fn(&mut [u8], usize) -> Option<bool>,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         let end = self.shape(inode).end();
         for logical in blocks {
             let block = self.directory_block(inode, *logical)?;
-            let mut bytes = self.block(block)?.to_vec();
-            self.check_block(inode, block, &bytes, inode.flags.contains(Flags::INDEX) && *logical == 0)?;
+            let mut bytes = self.directory_bytes(inode, block, *logical == 0)?.to_vec();
             if change(&mut bytes, end).ok_or_else(|| damaged(inode))? {
                 self.change(block, |b| b.copy_from_slice(&bytes))?;
-                return Ok(true);
+                return Ok(Some(*logical));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Adds an entry. That there is none of this name is the caller's to know.
@@ -87,22 +86,28 @@ impl Op<'_> {
             let indexed = inode.flags.contains(Flags::INDEX);
             let blocks = match indexed {
                 true => vec![self.way(inode, name)?.leaf],
-                false => self.blocks_for(inode, name)?,
+                false => (self.room.before(inode.number)..inode.size / self.block_size()).collect(),
             };
-            if self.each_block(inode, &blocks, |b, end| shape.add(b, 0, end, (name, number, kind)))? {
+            let place =
+                self.each_block(inode, &blocks, |b, end| shape.add(b, 0, end, (name, number, kind)))?;
+            if let Some(logical) = place {
+                if !indexed {
+                    self.room.found(inode.number, logical);
+                }
                 return Ok(());
             }
             if indexed {
                 self.split_leaf(inode, name)?;
                 continue;
             }
-            if blocks.len() == 1 && self.superblock.compat.contains(Compat::DIR_INDEX) {
+            if inode.size == self.block_size() && self.superblock.compat.contains(Compat::DIR_INDEX) {
                 self.make_index(inode)?;
                 continue;
             }
             let mut new = vec![0; shape.block_size];
             shape.fill(&mut new, 0, &[(name, number, kind)]);
-            self.append_block(inode, new)?;
+            let logical = self.append_block(inode, new)?;
+            self.room.found(inode.number, logical);
             return Ok(());
         }
         Err(Error::NoSpace)
@@ -116,7 +121,8 @@ impl Op<'_> {
         }
         let blocks = self.blocks_for(inode, name)?;
         let found = self.each_block(inode, &blocks, |b, end| shape.remove(b, 0, end, name))?;
-        if found { Ok(()) } else { Err(Error::NotFound) }
+        self.room.made(inode.number, found.ok_or(Error::NotFound)?);
+        Ok(())
     }
 
     /// Has an entry name another inode.
@@ -138,15 +144,14 @@ impl Op<'_> {
         if name == b".." && inode.flags.contains(Flags::INDEX) {
             // The root's second entry reaches over the tree; it stays as it is but for its number.
             let block = self.directory_block(inode, 0)?;
-            let mut bytes = self.block(block)?.to_vec();
-            self.check_block(inode, block, &bytes, true)?;
+            let mut bytes = self.directory_bytes(inode, block, true)?.to_vec();
             put_u32(&mut bytes, 12, number);
             self.seal_root(inode, &mut bytes);
             return self.change(block, |b| b.copy_from_slice(&bytes));
         }
         let blocks = self.blocks_for(inode, name)?;
         let change = |b: &mut [u8], end: usize| shape.replace(b, (0, end), name, number, kind);
-        if self.each_block(inode, &blocks, change)? { Ok(()) } else { Err(Error::NotFound) }
+        if self.each_block(inode, &blocks, change)?.is_some() { Ok(()) } else { Err(Error::NotFound) }
     }
 
     /// The first block of a new directory.
@@ -155,6 +160,7 @@ impl Op<'_> {
         let mut b = vec![0; shape.block_size];
         let directory = if shape.typed { 2 } else { 0 };
         shape.fill(&mut b, 0, &[(b".", inode.number, directory), (b"..", parent, directory)]);
+        self.room.made(inode.number, 0);
         self.append_block(inode, b).map(drop)
     }
 

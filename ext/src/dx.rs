@@ -2,6 +2,7 @@
 
 use crate::Incompat;
 use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
+use crate::cache::Bytes;
 use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::dir_block::{HEAD, Shape, needed};
@@ -65,10 +66,15 @@ impl Core {
             .ok_or_else(|| Error::inode(inode.number, format!("its block {logical} is a hole")))
     }
 
+    /// A block of the tree, checked.
+    fn index_bytes(&self, inode: &Inode, logical: u64) -> Result<Bytes> {
+        self.directory_bytes(inode, self.directory_block(inode, logical)?, logical == 0)
+    }
+
     /// Finds the leaf for a name.
     pub(crate) fn way(&self, inode: &Inode, name: &[u8]) -> Result<Way> {
         let bad = |what: &str| Error::inode(inode.number, format!("its hash tree has {what}"));
-        let root = self.block(self.directory_block(inode, 0)?)?;
+        let root = self.index_bytes(inode, 0)?;
         let (version, levels) = (root[VERSION], root[LEVELS]);
         let most = if self.superblock.incompat.contains(Incompat::LARGEDIR) { 3 } else { 2 };
         if root[0x1d] != 8 || levels >= most {
@@ -78,7 +84,7 @@ impl Core {
         let hash = hasher.hash(name).ok_or_else(|| bad("a hash of no known version"))?;
         let (mut steps, mut logical, mut counts) = (Vec::new(), 0, ROOT_COUNTS);
         for _ in 0..=levels {
-            let b = self.block(self.directory_block(inode, logical)?)?;
+            let b = self.index_bytes(inode, logical)?;
             let (count, limit) = (count(&b, counts), limit(&b, counts));
             if count == 0 || count > limit || counts + limit * 8 > b.len() {
                 return Err(bad("a damaged node"));
@@ -101,7 +107,7 @@ impl Core {
             let Some(above) = level.checked_sub(1) else { return Ok(false) };
             level = above;
             let step = &mut way.steps[level];
-            let b = self.block(self.directory_block(inode, step.logical)?)?;
+            let b = self.index_bytes(inode, step.logical)?;
             if step.at + 1 < count(&b, step.counts) {
                 step.at += 1;
                 let (hash, mut block) = entry(&b, step.counts, step.at);
@@ -111,7 +117,7 @@ impl Core {
                 }
                 for n in level + 1..way.steps.len() {
                     way.steps[n] = Step { logical: block.into(), counts: NODE_COUNTS, at: 0 };
-                    let b = self.block(self.directory_block(inode, block.into())?)?;
+                    let b = self.index_bytes(inode, block.into())?;
                     block = entry(&b, NODE_COUNTS, 0).1;
                 }
                 way.leaf = block.into();
@@ -163,7 +169,7 @@ impl Op<'_> {
     }
 
     fn node_entries(&self, inode: &Inode, step: &Step) -> Result<Vec<(u32, u32)>> {
-        let b = self.block(self.directory_block(inode, step.logical)?)?;
+        let b = self.index_bytes(inode, step.logical)?;
         Ok((0..count(&b, step.counts)).map(|n| entry(&b, step.counts, n)).collect())
     }
 
@@ -179,7 +185,7 @@ impl Op<'_> {
         let way = self.way(inode, name)?;
         let shape = self.shape(inode);
         let block = self.directory_block(inode, way.leaf)?;
-        let bytes = self.block(block)?;
+        let bytes = self.index_bytes(inode, way.leaf)?;
         let damaged = || Error::block(block, format!("a damaged block of directory {}", inode.number));
         let mut names = Vec::new();
         for e in shape.entries(&bytes, 0, shape.end()).ok_or_else(damaged)? {
@@ -253,7 +259,7 @@ impl Op<'_> {
     pub(crate) fn make_index(&mut self, inode: &mut Inode) -> Result<()> {
         let shape = self.shape(inode);
         let block = self.directory_block(inode, 0)?;
-        let bytes = self.block(block)?;
+        let bytes = self.index_bytes(inode, 0)?;
         let damaged = || Error::block(block, format!("a damaged block of directory {}", inode.number));
         let entries = shape.entries(&bytes, 0, shape.end()).ok_or_else(damaged)?;
         let name = |n: usize| entries.get(n).map(|e| (&bytes[e.at + HEAD..e.at + HEAD + e.name], e.inode));

@@ -1,6 +1,7 @@
 //! The extent tree, changed: inserting with splits, and taking ranges out.
 
 use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
+use crate::cache::Intact;
 use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -141,7 +142,8 @@ impl Core {
         let Some(slot) = parent.slots.get(at) else { return bad("an extent tree without a child") };
         let (block, depth) = (slot.block, parent.depth.saturating_sub(1));
         let end = parent.slots.get(at + 1).map_or(1 << 32, |s| u64::from(s.logical));
-        let bytes = self.block(block)?;
+        let intact = Intact::Extents { inode: inode.number, seed: inode.seed };
+        let bytes = self.checked(block, intact, |bytes| self.check_node(inode, block, bytes))?;
         let node = Node::parse(block, &bytes)
             .map_err(|what| Error::block(block, format!("{what}, of inode {}", inode.number)))?;
         if node.depth != depth {
@@ -156,16 +158,18 @@ impl Core {
         {
             return Err(Error::block(block, format!("extents out of range, of inode {}", inode.number)));
         }
-        let at = HEADER + node.max * ENTRY;
-        if self.superblock.has_checksums()
-            && (at + 4 > bytes.len() || crc32c(inode.seed, &bytes[..at]) != u32_at(&bytes, at))
-        {
-            return Err(Error::block(
-                block,
-                format!("the checksum of extents of inode {} is wrong", inode.number),
-            ));
-        }
         Ok(node)
+    }
+
+    /// Checks a node by its checksum, which lies behind the room for entries.
+    fn check_node(&self, inode: &Inode, block: u64, b: &[u8]) -> Result<()> {
+        let at = HEADER + usize::from(u16_at(b, 4)) * ENTRY;
+        if !self.superblock.has_checksums()
+            || at + 4 <= b.len() && crc32c(inode.seed, &b[..at]) == u32_at(b, at)
+        {
+            return Ok(());
+        }
+        Err(Error::block(block, format!("the checksum of extents of inode {} is wrong", inode.number)))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::journal::{Journal, Log};
 use crate::map::Run;
 use crate::mount::{Clock, host_clock};
 use crate::replayed::Replayed;
+use crate::room::Room;
 use crate::superblock::{self, Superblock};
 use crate::transaction::Running;
 use crate::xattr::Xattr;
@@ -82,7 +83,7 @@ fn torn(device: &dyn BlockDevice, bytes: &mut [u8; superblock::SIZE]) -> Option<
 
 pub(crate) fn core_of(device: Arc<dyn BlockDevice>) -> Result<Core> {
     let superblock = read_superblock(&*device)?;
-    Ok(Core { device, superblock, cache: Cache::default() })
+    Ok(Core { device, superblock, cache: Cache::default(), room: Room::default() })
 }
 
 impl Ext {

@@ -5,6 +5,7 @@ use crate::checksum::{crc16, crc32c};
 use crate::error::{Error, Result};
 use crate::features::{Compat, Incompat, RoCompat};
 use crate::superblock::Superblock;
+use std::ops::Range;
 
 bitflags::bitflags! {
     /// Flags of a group (EXT4_BG_*).
@@ -95,7 +96,7 @@ fn has_backup(sb: &Superblock, group: u64) -> bool {
 }
 
 impl Group {
-    /// Takes a descriptor apart.
+    /// Takes a descriptor apart, of a block that has been checked.
     pub(crate) fn parse(sb: &Superblock, group: u64, b: &[u8]) -> Result<Group> {
         let wide = sb.desc_size >= 64;
         let block = |lo, hi| u64::from(u32_at(b, lo)) | if wide { u64::from(u32_at(b, hi)) << 32 } else { 0 };
@@ -113,11 +114,6 @@ impl Group {
             wide,
         };
         let (holder, _) = place(sb, group);
-        if let Some(sum) = checksum(sb, group, b)
-            && sum != u16_at(b, 0x1e)
-        {
-            return Err(Error::block(holder, format!("the checksum of group {group} is wrong")));
-        }
         let table = u64::from(sb.inodes_per_group) * u64::from(sb.inode_size);
         let end = found.inode_table.saturating_add(table.div_ceil(u64::from(sb.block_size)));
         if end > sb.blocks || found.block_bitmap >= sb.blocks || found.inode_bitmap >= sb.blocks {
@@ -133,6 +129,29 @@ impl Group {
     pub(crate) fn inode_bitmap_sum_is(&self, sum: u32) -> bool {
         self.sums.1 == if self.wide { sum } else { sum & 0xffff }
     }
+}
+
+/// Checks all descriptors of the block that holds a group's.
+pub(crate) fn check(sb: &Superblock, group: u64, block: &[u8]) -> Result<()> {
+    let size = usize::from(sb.desc_size);
+    let per_block = (block.len() / size) as u64;
+    let first = group / per_block * per_block;
+    for (b, group) in block.chunks_exact(size).zip(first..sb.groups()) {
+        if checksum(sb, group, b).is_some_and(|sum| sum != u16_at(b, 0x1e)) {
+            let (holder, _) = place(sb, group);
+            return Err(Error::block(holder, format!("the checksum of group {group} is wrong")));
+        }
+    }
+    Ok(())
+}
+
+/// The blocks of descriptors that lie one after the other.
+pub(crate) fn table(sb: &Superblock) -> Range<u64> {
+    let per_block = u64::from(sb.block_size / u32::from(sb.desc_size));
+    let first = u64::from(sb.first_data_block) + 1;
+    let all = sb.groups().div_ceil(per_block);
+    let meta = sb.incompat.contains(Incompat::META_BG);
+    first..first + if meta { all.min(sb.first_meta_bg.into()) } else { all }
 }
 
 /// The checksum of a descriptor, where there is one.

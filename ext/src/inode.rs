@@ -88,24 +88,18 @@ pub struct Inode {
 const OLD: usize = 128;
 
 impl Inode {
-    /// Takes one apart. `None` for one that has never been used, or is free.
+    /// Takes one apart, which has been checked. `None` for one that has never been used, or is free.
     pub(crate) fn parse(sb: &Superblock, number: InodeNumber, b: &[u8]) -> Result<Option<Inode>> {
         let extra = if b.len() > OLD { usize::from(u16_at(b, 0x80)) } else { 0 };
         let (mode, links) = (u16_at(b, 0), u16_at(b, 0x1a));
-        if mode == 0 && b.iter().all(|b| *b == 0) {
+        if mode == 0 {
             return Ok(None);
         }
         if OLD + extra > b.len() || !extra.is_multiple_of(4) {
             return Err(Error::inode(number, format!("extra size {extra}")));
         }
         let generation = u32_at(b, 0x64);
-        let seed = crc32c(crc32c(sb.seed, &number.to_le_bytes()), &generation.to_le_bytes());
-        if sb.has_checksums() && !is_intact(b, extra, seed) {
-            return Err(Error::inode(number, "the checksum is wrong"));
-        }
-        if mode == 0 {
-            return Ok(None);
-        }
+        let seed = seed(sb, number, generation);
         let flags = Flags::from_bits_retain(u32_at(b, 0x20));
         let has = |end: usize| extra >= end - OLD;
         let time = |at: usize, more: usize| {
@@ -232,7 +226,7 @@ impl Inode {
             xattr_block: 0,
             block: [0; 60],
             tail: vec![0; room - extra],
-            seed: crc32c(crc32c(sb.seed, &number.to_le_bytes()), &generation.to_le_bytes()),
+            seed: seed(sb, number, generation),
         }
     }
 
@@ -277,6 +271,26 @@ impl Inode {
             old => (old >> 8 & 0xff, old & 0xff),
         })
     }
+}
+
+/// With what the checksums of an inode's things begin.
+fn seed(sb: &Superblock, number: InodeNumber, generation: u32) -> u32 {
+    crc32c(crc32c(sb.seed, &number.to_le_bytes()), &generation.to_le_bytes())
+}
+
+/// Checks one by its checksum; one that is all zeros has never been used, and has none.
+pub(crate) fn check(sb: &Superblock, number: InodeNumber, b: &[u8]) -> Result<()> {
+    if !sb.has_checksums() || (u16_at(b, 0) == 0 && b.iter().all(|b| *b == 0)) {
+        return Ok(());
+    }
+    let extra = if b.len() > OLD { usize::from(u16_at(b, 0x80)) } else { 0 };
+    if OLD + extra > b.len() || !extra.is_multiple_of(4) {
+        return Err(Error::inode(number, format!("extra size {extra}")));
+    }
+    if !is_intact(b, extra, seed(sb, number, u32_at(b, 0x64))) {
+        return Err(Error::inode(number, "the checksum is wrong"));
+    }
+    Ok(())
 }
 
 /// Whether the checksum is right. Half of it is kept where there is room for half.

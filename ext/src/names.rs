@@ -1,4 +1,4 @@
-//! What system calls do with names: make, link, remove, rename.
+//! What system calls do with names: make, link, remove.
 
 use crate::dir_write::check_name;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::transaction::Op;
 const MAX_LINKS: u16 = 65_000;
 
 impl Op<'_> {
-    fn directory(&self, number: InodeNumber) -> Result<Inode> {
+    pub(crate) fn directory(&self, number: InodeNumber) -> Result<Inode> {
         let inode = self.inode(number)?;
         if !inode.is_directory() {
             return Err(Error::NotDirectory(number));
@@ -32,7 +32,7 @@ impl Op<'_> {
     }
 
     /// One more, or fewer, subdirectory. Where there are too many to count, the count is 1.
-    fn count_directory(&self, parent: &mut Inode, more: bool) -> Result<()> {
+    pub(crate) fn count_directory(&self, parent: &mut Inode, more: bool) -> Result<()> {
         match (parent.links, more) {
             (1, _) => {}
             (n, true) if n >= MAX_LINKS - 1 => {
@@ -113,12 +113,12 @@ impl Op<'_> {
         self.put_inode(&parent)
     }
 
-    fn is_empty(&self, inode: &Inode) -> Result<bool> {
+    pub(crate) fn is_empty(&self, inode: &Inode) -> Result<bool> {
         Ok(self.entries(inode)?.iter().all(|e| matches!(&e.name[..], b"." | b"..")))
     }
 
     /// One name fewer; what has none left is an orphan.
-    fn unname(&mut self, mut inode: Inode) -> Result<Inode> {
+    pub(crate) fn unname(&mut self, mut inode: Inode) -> Result<Inode> {
         if inode.is_directory() {
             inode.links = 0;
         } else {
@@ -155,7 +155,7 @@ impl Op<'_> {
     }
 
     /// Whether a directory is another, or above it.
-    fn is_above(&self, above: InodeNumber, below: InodeNumber) -> Result<bool> {
+    pub(crate) fn is_above(&self, above: InodeNumber, below: InodeNumber) -> Result<bool> {
         let mut here = below;
         for _ in 0..self.superblock.inodes {
             if here == above {
@@ -167,67 +167,5 @@ impl Op<'_> {
             here = self.lookup(&self.inode(here)?, b"..")?;
         }
         Err(Error::inode(below, "it is below itself"))
-    }
-
-    /// Renames; what the new name named before, if that is an orphan now.
-    pub(crate) fn rename(
-        &mut self,
-        (from, old): (InodeNumber, &[u8]),
-        (to, new): (InodeNumber, &[u8]),
-    ) -> Result<Option<Inode>> {
-        check_name(old)?;
-        check_name(new)?;
-        let source = self.directory(from)?;
-        let target = self.directory(to)?;
-        let inode = self.inode(self.lookup(&source, old)?)?;
-        if inode.is_directory() && from != to && self.is_above(inode.number, to)? {
-            return Err(Error::Invalid);
-        }
-        let replaced = match self.lookup(&target, new) {
-            Ok(number) if number == inode.number => return Ok(None),
-            Ok(number) => Some(self.inode(number)?),
-            Err(Error::NotFound) => None,
-            Err(e) => return Err(e),
-        };
-        if let Some(other) = &replaced {
-            match (inode.is_directory(), other.is_directory()) {
-                (true, false) => return Err(Error::NotDirectory(other.number)),
-                (false, true) => return Err(Error::IsDirectory(other.number)),
-                (true, true) if !self.is_empty(other)? => return Err(Error::NotEmpty),
-                _ => {}
-            }
-        }
-        let mut target = target;
-        match &replaced {
-            Some(other) => {
-                self.replace_entry(&mut target, new, inode.number, inode.mode)?;
-                if other.is_directory() {
-                    self.count_directory(&mut target, false)?;
-                }
-            }
-            None => self.add_entry(&mut target, new, inode.number, inode.mode)?,
-        }
-        if inode.is_directory() && from != to {
-            self.count_directory(&mut target, true)?;
-        }
-        self.touch_inode(&mut target, true);
-        self.put_inode(&target)?;
-        let mut source = if from == to { target } else { source };
-        self.remove_entry(&mut source, old)?;
-        if inode.is_directory() && from != to {
-            self.count_directory(&mut source, false)?;
-        }
-        self.touch_inode(&mut source, true);
-        self.put_inode(&source)?;
-        let mut inode = inode;
-        if inode.is_directory() && from != to {
-            self.replace_entry(&mut inode, b"..", to, 0x4000)?;
-        }
-        self.touch_inode(&mut inode, false);
-        self.put_inode(&inode)?;
-        Ok(match replaced {
-            Some(other) => Some(self.unname(other)?).filter(|o| o.links == 0),
-            None => None,
-        })
     }
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::fs::Ext;
 use crate::inode::{Inode, InodeNumber, Time};
 use crate::inodes::NewInode;
+use crate::rename::RenameFlags;
 use crate::xattr_write::XattrMode;
 use lock_api::RawRwLock;
 
@@ -74,8 +75,13 @@ impl<R: RawRwLock> Ext<R> {
     }
 
     /// Renames; what had the new name, if it has none left, as [`unlink`](Self::unlink) gives it.
-    pub fn rename(&self, from: (InodeNumber, &[u8]), to: (InodeNumber, &[u8])) -> Result<Option<Inode>> {
-        self.operate(|op| op.rename(from, to))
+    pub fn rename(
+        &self,
+        from: (InodeNumber, &[u8]),
+        to: (InodeNumber, &[u8]),
+        flags: RenameFlags,
+    ) -> Result<Option<Inode>> {
+        self.operate(|op| op.rename(from, to, flags))
     }
 
     /// Ends an inode without names: its blocks and its number become free.

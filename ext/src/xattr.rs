@@ -1,6 +1,7 @@
 //! Extended attributes: in the inode, in a block that inodes may share, values in inodes of their own.
 
 use crate::bytes::{u16_at, u32_at};
+use crate::cache::Intact;
 use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -91,23 +92,26 @@ impl Core {
         let mut out = Vec::new();
         let block = inode.xattr_block;
         if block != 0 {
-            let bytes = self.block(block)?;
-            if u32_at(&bytes, 0) != MAGIC || u32_at(&bytes, 8) != 1 {
-                return Err(Error::block(block, format!("not the attributes of inode {}", inode.number)));
-            }
-            let sb = &self.superblock;
-            if sb.has_checksums() {
-                let crc = crc32c(crc32c(sb.seed, &block.to_le_bytes()), &bytes[..0x10]);
-                if crc32c(crc32c(crc, &[0; 4]), &bytes[0x14..]) != u32_at(&bytes, 0x10) {
-                    return Err(Error::block(
-                        block,
-                        format!("a wrong checksum of attributes of inode {}", inode.number),
-                    ));
-                }
-            }
+            let bytes = self.checked(block, Intact::Xattrs, |b| self.check_xattrs(inode, block, b))?;
             self.take_xattrs(inode, &bytes, HEADER, &bytes, &mut out)?;
         }
         Ok(out)
+    }
+
+    fn check_xattrs(&self, inode: &Inode, block: u64, b: &[u8]) -> Result<()> {
+        if u32_at(b, 0) != MAGIC || u32_at(b, 8) != 1 {
+            return Err(Error::block(block, format!("not the attributes of inode {}", inode.number)));
+        }
+        let sb = &self.superblock;
+        let sum = || {
+            let crc = crc32c(crc32c(sb.seed, &block.to_le_bytes()), &b[..0x10]);
+            crc32c(crc32c(crc, &[0; 4]), &b[0x14..])
+        };
+        if sb.has_checksums() && sum() != u32_at(b, 0x10) {
+            let what = format!("a wrong checksum of attributes of inode {}", inode.number);
+            return Err(Error::block(block, what));
+        }
+        Ok(())
     }
 
     /// Takes the entries in `bytes` from `at` on; values are at offsets into `values`.

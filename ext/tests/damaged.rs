@@ -8,7 +8,7 @@ mod session;
 
 use block_device::{BlockDevice, MemDevice};
 use common::mke2fs;
-use ext::{Changes, Ext, InodeNumber, NewInode, Space, XattrMode};
+use ext::{Changes, Ext, InodeNumber, NewInode, RenameFlags, Space, XattrMode};
 use session::{Random, Session};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +68,13 @@ fn change(ext: &Ext, all: &[InodeNumber], random: &mut Random) {
             4 => ext.truncate(number, random.below(1 << 20) as u64).map(drop),
             5 => ext.unlink(parent, &old).and_then(|i| ext.release(i.number)),
             6 => ext.rmdir(parent, &old).and_then(|i| ext.release(i.number)),
-            7 => ext.rename((parent, &old), (Ext::ROOT, &name)).map(drop),
+            7 => {
+                let flags = RenameFlags::from_bits_truncate(1 << random.below(4));
+                let other = ext.inode(Ext::ROOT).and_then(|i| ext.entries(&i)).unwrap_or_default();
+                let swaps = flags.contains(RenameFlags::EXCHANGE) && !other.is_empty();
+                let to = if swaps { &other[random.below(other.len())].name } else { &name };
+                ext.rename((parent, &old), (Ext::ROOT, to), flags).map(drop)
+            }
             8 => ext.link(number, parent, &name),
             9 | 10 => {
                 let how = [Space::Allocate { keep_size: true }, Space::Punch, Space::Collapse, Space::Insert]

@@ -7,7 +7,7 @@ mod common;
 
 use block_device::HostFile;
 use common::{e2fsck, mke2fs};
-use ext::{Ext, NewInode, Result};
+use ext::{Ext, NewInode, RenameFlags, Result};
 use powercut::{Cut, PowerCut, Survivors, Tally, every_cut};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +45,7 @@ fn session(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()>
         if n % 4 == 3 {
             let old = format!("dir/file {}", n - 1).into_bytes();
             let new = format!("moved {n}").into_bytes();
-            ext.rename((dir, &old[4..]), (Ext::ROOT, &new))?;
+            ext.rename((dir, &old[4..]), (Ext::ROOT, &new), RenameFlags::empty())?;
             let bytes = now.remove(&old).expect("it is there");
             now.insert(new, bytes);
             let gone = format!("dir/file {}", n - 3).into_bytes();

@@ -2,7 +2,7 @@
 
 use super::bits;
 use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
-use crate::cache::Bytes;
+use crate::cache::{Bytes, Intact};
 use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -17,17 +17,38 @@ impl Core {
         if group.flags.contains(GroupFlags::BLOCK_UNINIT) {
             return Ok(std::sync::Arc::new(self.fresh_bitmap(number, group)));
         }
-        let bytes = self.block(group.block_bitmap)?;
         let sb = &self.superblock;
-        if sb.has_checksums()
-            && !group.block_bitmap_sum_is(crc32c(sb.seed, &bytes[..sb.blocks_per_group as usize / 8]))
-        {
-            return Err(Error::block(
-                group.block_bitmap,
-                format!("the checksum of the block bitmap of group {number} is wrong"),
-            ));
+        self.read_bitmaps_ahead(number, group.block_bitmap, |g| g.block_bitmap)?;
+        self.checked(group.block_bitmap, Intact::BlockBitmap(number), |bytes| {
+            let sum = || crc32c(sb.seed, &bytes[..sb.blocks_per_group as usize / 8]);
+            if !sb.has_checksums() || group.block_bitmap_sum_is(sum()) {
+                return Ok(());
+            }
+            let what = format!("the checksum of the block bitmap of group {number} is wrong");
+            Err(Error::block(group.block_bitmap, what))
+        })
+    }
+
+    /// Bitmaps of groups from one on that lie behind each other (FLEX_BG) are read together: a search goes through them in this order.
+    pub(crate) fn read_bitmaps_ahead(
+        &self,
+        number: u64,
+        block: u64,
+        which: impl Fn(&Group) -> u64,
+    ) -> Result<()> {
+        if !self.superblock.incompat.contains(Incompat::FLEX_BG) {
+            return Ok(());
         }
-        Ok(bytes)
+        self.read_ahead(block, || {
+            let mut end = block + 1;
+            for next in number + 1..self.superblock.groups().min(number + 32) {
+                if which(&self.group(next)?) != end {
+                    break;
+                }
+                end += 1;
+            }
+            Ok(block..end)
+        })
     }
 
     /// What a group holds to which no block has been given: its part of the file system's own.

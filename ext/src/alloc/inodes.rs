@@ -2,7 +2,7 @@
 
 use super::bits;
 use crate::bytes::{put_u16, put_u32, u16_at, u32_at};
-use crate::cache::Bytes;
+use crate::cache::{Bytes, Intact};
 use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -19,14 +19,14 @@ impl Core {
             bits::put(&mut bytes, per, sb.block_size as usize * 8 - per, true);
             return Ok(std::sync::Arc::new(bytes));
         }
-        let bytes = self.block(group.inode_bitmap)?;
-        if sb.has_checksums() && !group.inode_bitmap_sum_is(crc32c(sb.seed, &bytes[..per / 8])) {
-            return Err(Error::block(
-                group.inode_bitmap,
-                format!("the checksum of the inode bitmap of group {number} is wrong"),
-            ));
-        }
-        Ok(bytes)
+        self.read_bitmaps_ahead(number, group.inode_bitmap, |g| g.inode_bitmap)?;
+        self.checked(group.inode_bitmap, Intact::InodeBitmap(number), |bytes| {
+            if !sb.has_checksums() || group.inode_bitmap_sum_is(crc32c(sb.seed, &bytes[..per / 8])) {
+                return Ok(());
+            }
+            let what = format!("the checksum of the inode bitmap of group {number} is wrong");
+            Err(Error::block(group.inode_bitmap, what))
+        })
     }
 
     /// Free inodes of the file system.

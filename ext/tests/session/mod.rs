@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::expect_used)]
 
 use block_device::HostFile;
-use ext::{Changes, Error, Ext, Inode, InodeNumber, NewInode, Space, XattrMode};
+use ext::{Changes, Error, Ext, Inode, InodeNumber, NewInode, RenameFlags, Space, XattrMode};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +57,11 @@ fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let at = path.iter().rposition(|b| *b == b'/').expect("a slash");
     (&path[..at], &path[at + 1..])
+}
+
+/// Whether a path is another, or below it.
+fn is_below(path: &[u8], above: &[u8]) -> bool {
+    path == above || path.starts_with(&joined(above, b""))
 }
 
 impl Session {
@@ -193,7 +198,11 @@ impl Session {
                     Err(e) => panic!("{e}"),
                 }
             }
-            17 | 18 => self.rename(ext),
+            17 => self.rename(ext),
+            18 => match self.random.below(2) {
+                0 => self.rename(ext),
+                _ => self.exchange(ext),
+            },
             19 => {
                 let Some(path) = self.some(|_| true) else { return };
                 let mode = self.random.below(0o10000) as u16;
@@ -300,33 +309,87 @@ impl Session {
             _ => self.fresh_name(),
         };
         self.next += 1;
+        let flags = match self.random.below(8) {
+            0 => RenameFlags::NOREPLACE,
+            1 => RenameFlags::WHITEOUT,
+            2 => RenameFlags::NOREPLACE | RenameFlags::WHITEOUT,
+            _ => RenameFlags::empty(),
+        };
         let find = |path: &[u8]| ext.find(path).expect("a path of the model").number;
         let ((from, a), (to, b)) = (split(&old), split(&new));
         let kind = |path: &[u8]| self.names.get(path).map(|n| self.nodes[n].0 == Node::Directory);
-        let below = |path: &[u8]| path == old || path.starts_with(&joined(&old, b""));
-        let result = ext.rename((find(from), a), (find(to), b));
-        let into_itself = kind(&old) == Some(true) && below(to);
+        let result = ext.rename((find(from), a), (find(to), b), flags);
+        let into_itself = kind(&old) == Some(true) && is_below(to, &old);
         let same = self.names.get(&old) == self.names.get(&new);
+        let there = self.names.contains_key(&new);
         match result {
+            Err(Error::Exists) => assert!(there && flags.contains(RenameFlags::NOREPLACE)),
             Err(Error::Invalid) => assert!(into_itself),
             Err(Error::NotEmpty) => assert!(!self.is_empty(&new)),
             Err(Error::IsDirectory(_)) => assert!(kind(&old) == Some(false) && kind(&new) == Some(true)),
             Err(Error::NotDirectory(_)) => assert!(kind(&old) == Some(true) && kind(&new) == Some(false)),
             Err(e) => panic!("{e}"),
-            Ok(_) if same => {}
-            Ok(replaced) => {
+            Ok(_) => {
+                assert!(!(there && flags.contains(RenameFlags::NOREPLACE)));
+                let Ok(replaced) = result else { return };
+                if same {
+                    return;
+                }
                 assert!(!into_itself);
-                let gone = self.names.contains_key(&new) && self.unname(&new);
+                let gone = there && self.unname(&new);
                 assert_eq!(gone, replaced.is_some());
                 if let Some(inode) = replaced {
                     ext.release(inode.number).expect("it ends");
                 }
-                let moved: Vec<Vec<u8>> = self.names.keys().filter(|p| below(p)).cloned().collect();
-                for path in moved {
-                    let node = self.names.remove(&path).expect("it is there");
-                    self.names.insert([&new, &path[old.len()..]].concat(), node);
+                let moved = self.take_below(&old);
+                self.put_below(&new, moved);
+                if flags.contains(RenameFlags::WHITEOUT) {
+                    self.put(old, Node::Device(0, 0), 0);
                 }
             }
+        }
+    }
+
+    /// Two names swap.
+    fn exchange(&mut self, ext: &Ext) {
+        let mut path = || self.some(|_| true).filter(|p| !p.is_empty());
+        let (Some(old), Some(new)) = (path(), path()) else { return };
+        let find = |path: &[u8]| ext.find(path).expect("a path of the model").number;
+        let ((from, a), (to, b)) = (split(&old), split(&new));
+        let result = ext.rename((find(from), a), (find(to), b), RenameFlags::EXCHANGE);
+        let cycle = old != new && (is_below(&new, &old) || is_below(&old, &new));
+        match result {
+            Err(Error::Invalid) => assert!(cycle),
+            Err(e) => panic!("{e}"),
+            Ok(replaced) => {
+                assert!(!cycle && replaced.is_none());
+                let (x, y) = (self.take_below(&old), self.take_below(&new));
+                if old == new {
+                    return self.put_below(&old, x);
+                }
+                self.put_below(&new, x);
+                self.put_below(&old, y);
+            }
+        }
+        let absent = self.fresh_name();
+        let (to, b) = split(&absent);
+        let result = ext.rename((find(from), a), (find(to), b), RenameFlags::EXCHANGE);
+        assert!(matches!(result, Err(Error::NotFound)));
+    }
+
+    /// Takes a path, and all below it, from the model: what follows the path, and nodes.
+    fn take_below(&mut self, path: &[u8]) -> Vec<(Vec<u8>, usize)> {
+        let all: Vec<Vec<u8>> = self.names.keys().filter(|p| is_below(p, path)).cloned().collect();
+        let take = |p: Vec<u8>| {
+            let node = self.names.remove(&p).expect("it is there");
+            (p[path.len()..].to_vec(), node)
+        };
+        all.into_iter().map(take).collect()
+    }
+
+    fn put_below(&mut self, path: &[u8], all: Vec<(Vec<u8>, usize)>) {
+        for (rest, node) in all {
+            self.names.insert([path, &rest].concat(), node);
         }
     }
 

@@ -5,10 +5,10 @@ use super::{ExtFs, errno};
 use crate::base::time::Timespec;
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{
-    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, RENAME_NOREPLACE, SetAttr,
-    XATTR_CREATE, XATTR_REPLACE, kind, major, makedev, minor,
+    Anchor, Attr, DirEntry, FileOps, FileSystem, Inode, NewNode, OpenFlags, SetAttr, XATTR_CREATE,
+    XATTR_REPLACE, kind, major, makedev, minor,
 };
-use ext::{Changes, InodeNumber, NewInode, Time, XattrMode};
+use ext::{Changes, InodeNumber, NewInode, RenameFlags, Time, XattrMode};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -170,13 +170,9 @@ impl Inode for Node {
     fn rename(&self, name: &[u8], to: &Arc<dyn Inode>, to_name: &[u8], flags: u32) -> Result<()> {
         let _tree = self.fs.tree.lock();
         let to = self.own(to)?;
-        if flags & !RENAME_NOREPLACE != 0 {
-            return Err(Errno::EINVAL);
-        }
-        if flags & RENAME_NOREPLACE != 0 && self.fs.ext().lookup(&to.inode()?, to_name).is_ok() {
-            return Err(Errno::EEXIST);
-        }
-        let replaced = self.fs.changing().rename((self.number, name), (to.number, to_name)).map_err(errno)?;
+        let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+        let places = ((self.number, name), (to.number, to_name));
+        let replaced = self.fs.changing().rename(places.0, places.1, flags).map_err(errno)?;
         if let Some(inode) = replaced {
             self.fs.unnamed(&inode);
         }
