@@ -29,6 +29,7 @@ test:
 test-long: test
 	tests/kill9.sh 100
 	tests/big.sh
+	tests/debian.sh
 	cow-ops/fuzz/run.sh 600
 
 bench:
