@@ -38,14 +38,23 @@ impl Twin {
 
     fn new(kind: Kind) -> Twin {
         // SAFETY: no pointers.
-        let fd = unsafe { libc::socket(libc::AF_UNIX, kind as i32 | libc::SOCK_NONBLOCK, 0) };
+        // Other tests start programs, which must not keep it open.
+        let fd =
+            unsafe { libc::socket(libc::AF_UNIX, kind as i32 | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) };
         Twin::of(UnixSocket::new(kind), fd)
     }
 
     fn pair(kind: Kind) -> Vec<Twin> {
         let mut fds = [0; 2];
         // SAFETY: room for two.
-        unsafe { libc::socketpair(libc::AF_UNIX, kind as i32 | libc::SOCK_NONBLOCK, 0, fds.as_mut_ptr()) };
+        unsafe {
+            libc::socketpair(
+                libc::AF_UNIX,
+                kind as i32 | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+                0,
+                fds.as_mut_ptr(),
+            )
+        };
         let (a, b) = UnixSocket::pair(kind, ids(), Arc::new([]));
         vec![Twin::of(a, fds[0]), Twin::of(b, fds[1])]
     }
@@ -102,12 +111,14 @@ impl Twin {
             msg_flags: 0,
         };
         // SAFETY: all of it is valid for the call.
-        let theirs = check(unsafe { libc::recvmsg(self.fd(), &raw mut header, flags.bits() as i32) } as i64);
+        let theirs = check(unsafe {
+            libc::recvmsg(self.fd(), &raw mut header, flags.bits() as i32 | libc::MSG_CMSG_CLOEXEC)
+        } as i64);
         assert_eq!(ours.as_ref().map(|r| r.len), theirs.as_ref().map(|n| *n), "recv {len} {flags:?}");
         assert_eq!(a, b);
         let Ok(ours) = ours else { return };
         assert_eq!(ours.address, name[..header.msg_namelen as usize]);
-        assert_eq!(ours.flags.bits() as i32, header.msg_flags & !libc::MSG_CTRUNC);
+        assert_eq!(ours.flags.bits() as i32, header.msg_flags & !(libc::MSG_CTRUNC | libc::MSG_CMSG_CLOEXEC));
         let bytes: Vec<u8> =
             control.iter().flat_map(|w| w.to_ne_bytes()).take(header.msg_controllen).collect();
         let mut theirs = crate::net::cmsg::parse(&bytes).unwrap();
@@ -197,8 +208,9 @@ impl Twin {
 
     fn accept(&self) -> Option<Twin> {
         // SAFETY: no address asked for.
-        let theirs =
-            check(unsafe { libc::accept4(self.fd(), null_mut(), null_mut(), libc::SOCK_NONBLOCK) } as i64);
+        let theirs = check(unsafe {
+            libc::accept4(self.fd(), null_mut(), null_mut(), libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+        } as i64);
         let ours = self.socket().accept(true);
         assert_eq!(ours.as_ref().err(), theirs.as_ref().err());
         Some(Twin::of(ours.ok()?, theirs.ok()? as RawFd))
