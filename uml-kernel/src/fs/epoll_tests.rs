@@ -4,7 +4,7 @@
 use super::*;
 use crate::fs::eventfd::EventFd;
 use crate::fs::pipe::pipe;
-use crate::fs::testing::{Rng, run_in_fiber, start};
+use crate::fs::testing::{Rng, no_programs, run_in_fiber, start};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 const NB: OpenFlags = OpenFlags::NONBLOCK;
@@ -39,6 +39,7 @@ impl Host {
 
 #[test]
 fn random_operations_as_the_host() {
+    let _beside = no_programs();
     for seed in 1..60u64 {
         let mut rng = Rng(seed * 0x1234_5677);
         let (epoll, host) = (Epoll::new(), Host::new());

@@ -1,8 +1,23 @@
 //! For tests: fibers that may block, and a `PollTable` to look at.
 
 use crate::base::{fiber::Fiber, sched};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::{Once, mpsc};
 use std::time::Duration;
+
+/// Between its fork and its exec a program that a test starts holds all that other tests have open on the host: what these close, or
+/// what they measure of its life, would not be as they expect.
+static PROGRAMS: RwLock<()> = RwLock::new(());
+
+/// Held by a test that compares with the host's own descriptors.
+pub(crate) fn no_programs() -> RwLockReadGuard<'static, ()> {
+    PROGRAMS.read()
+}
+
+/// Held while a test starts a program.
+pub(crate) fn programs() -> RwLockWriteGuard<'static, ()> {
+    PROGRAMS.write()
+}
 
 /// Runs `f` in a fiber of its own and returns where its result will come.
 pub(crate) fn start<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Task<T> {

@@ -11,6 +11,7 @@ type Listed = Vec<(u32, u64, u64)>;
 
 /// An image with the table that a script of sfdisk's makes, and the partitions that `sfdisk -d` then tells.
 fn made(mib: u64, script: &str) -> Option<(Vec<u8>, Listed)> {
+    let _alone = crate::fs::testing::programs();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("i");
     std::fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();

@@ -4,7 +4,7 @@
 use super::*;
 use crate::base::fiber;
 use crate::fs::SetAttr;
-use crate::fs::testing::{Rng, run_in_fiber, start};
+use crate::fs::testing::{Rng, no_programs, run_in_fiber, start};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 const PIPE_FLAGS: OpenFlags = OpenFlags::NONBLOCK;
@@ -81,6 +81,7 @@ impl Pair {
 
 #[test]
 fn random_operations_as_the_host() {
+    let _beside = no_programs();
     for seed in 1..40u64 {
         let mut rng = Rng(seed * 0x9e37_79b9);
         let mut pair = Pair::new(seed % 5 == 0);

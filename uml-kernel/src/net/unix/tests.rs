@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::*;
-use crate::fs::testing::{Rng, run_in_fiber, start};
+use crate::fs::testing::{Rng, no_programs, run_in_fiber, start};
 use crate::fs::{File, OpenFlags, anon, kind};
 use crate::net::{PathNames, SocketFile, socket_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -243,6 +243,7 @@ fn size(rng: &mut Rng) -> usize {
 
 #[test]
 fn random_pairs_as_the_host() {
+    let _beside = no_programs();
     for seed in 1..90u64 {
         let mut rng = Rng(seed * 0x9e37_79b9_7f4a);
         let kind = [Kind::Stream, Kind::Datagram, Kind::SeqPacket][seed as usize % 3];
@@ -283,6 +284,7 @@ fn random_pairs_as_the_host() {
 
 #[test]
 fn random_names_as_the_host() {
+    let _beside = no_programs();
     for seed in 1..120u64 {
         let mut rng = Rng(seed * 0x51_7cc1_b727);
         let address = |n: usize| {
@@ -330,6 +332,7 @@ fn random_names_as_the_host() {
 
 #[test]
 fn options_as_the_host() {
+    let _beside = no_programs();
     for kind in [Kind::Stream, Kind::Datagram, Kind::SeqPacket] {
         let twin = Twin::new(kind);
         let known = [
