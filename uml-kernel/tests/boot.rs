@@ -3,8 +3,10 @@
 #![allow(clippy::expect_used)]
 
 mod guest;
+mod image;
 
-use guest::{Guest, Root, output, text};
+use guest::{Guest, Root};
+use image::{debugfs, output, text};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
@@ -167,9 +169,7 @@ fn the_real_uml_mconsole() {
     assert!(ask("remove ubd1").starts_with("OK"));
     guest.type_line("ls /dev/ubdb; echo 'go''ne'");
     guest.wait_for("No such file");
-    let two = root.path("two.img");
-    let debugfs = |request| text(&output("debugfs", &["-R", request, two.to_str().expect("a path")]).stdout);
-    assert_eq!(debugfs("cat file"), "in two\n");
+    assert_eq!(debugfs(&root.path("two.img"), "cat file"), "in two\n");
     assert!(ask("proc meminfo").contains("MemTotal:"));
     assert!(ask("proc no-such-file").starts_with("ERR"));
     assert!(ask("stack 1").contains("init"));

@@ -3,8 +3,11 @@
 
 #![allow(clippy::expect_used)]
 
+mod image;
+
+use image::{output, text};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Programs of the host's that the image gets, with their libraries.
@@ -27,14 +30,6 @@ const PROGRAMS: &[&str] = &[
     "mount",
     "umount",
 ];
-
-fn output(program: &str, arguments: &[&str]) -> Output {
-    Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Copies a program and what it is linked with to the same paths below `tree`.
 fn install(tree: &Path, name: &str) {
@@ -67,12 +62,7 @@ impl Disk {
         PROGRAMS.iter().for_each(|p| install(&tree, p));
         std::fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/bash\n").expect("a file");
         let disk = Disk { dir };
-        let image = disk.path("base.img");
-        let mut all = vec!["-q", "-F", "-d", tree.to_str().expect("a path")];
-        all.extend(arguments);
-        all.extend([image.to_str().expect("a path"), "160M"]);
-        let made = output("mke2fs", &all);
-        assert!(made.status.success(), "{}", text(&made.stderr));
+        image::make(&disk.path("base.img"), &tree, arguments, "160M");
         disk
     }
 
@@ -97,11 +87,7 @@ impl Disk {
     /// What a COW disk shows, as an image; e2fsck looks at it.
     fn flat(&self, cow: &str, name: &str) -> PathBuf {
         let image = self.path(name);
-        let form = cow_ops::Form::Raw;
-        cow_ops::convert(&self.path(cow), &image, form, None, &block_device::Unobserved)
-            .expect("it is converted");
-        let checked = output("e2fsck", &["-fn", image.to_str().expect("a path")]);
-        assert!(checked.status.success(), "{}", text(&checked.stdout));
+        image::flatten(&self.path(cow), &image);
         image
     }
 }
@@ -129,9 +115,7 @@ fn a_session_on_a_cow_disk() {
         assert!(base == std::fs::read(disk.path("base.img")).expect("the base"), "the base has changed");
         // The host's ext reads what was said.
         let image = disk.flat("s.cow", "flat.img");
-        let debugfs = |request: &str| {
-            text(&output("debugfs", &["-R", request, image.to_str().expect("a path")]).stdout)
-        };
+        let debugfs = |request: &str| image::debugfs(&image, request);
         assert_eq!(debugfs("cat /root/moved"), "line 1\n");
         assert_eq!(
             debugfs("cat /root/cat2").len(),

@@ -1,5 +1,6 @@
 //! A block device of the guest's: a disk, or a partition of one.
 
+use super::claim::Open;
 use super::gate::{Gate, Stats, Window};
 use super::ioctl::Caller;
 use super::partition::Entry;
@@ -68,6 +69,8 @@ pub struct Disk {
     /// What it holds. Requests are counted.
     pub device: Arc<dyn BlockDevice>,
     common: Arc<Common>,
+    /// Somebody has it alone as long as this copy is there.
+    hold: Option<Arc<Open>>,
 }
 
 struct Common {
@@ -90,7 +93,10 @@ struct Part {
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Disk").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Disk")
+            .field("name", &self.name)
+            .field("held", &self.hold.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,12 +117,12 @@ impl Disk {
         let gate = Arc::new(Gate::new(device));
         let read_ahead = AtomicU64::new(READ_AHEAD);
         let common = Common { gate: gate.clone(), part: None, minors, driver, read_ahead };
-        Disk { name, number, device: gate, common: Arc::new(common) }
+        Disk { name, number, device: gate, common: Arc::new(common), hold: None }
     }
 
-    /// The same, whose requests go another way.
-    pub(super) fn through(&self, device: Arc<dyn BlockDevice>) -> Disk {
-        Disk { device, ..self.clone() }
+    /// The same, which keeps it open.
+    pub(super) fn holding(&self, open: Open) -> Disk {
+        Disk { hold: Some(Arc::new(open)), ..self.clone() }
     }
 
     /// A partition of this disk. `number` is its device number.
@@ -139,7 +145,7 @@ impl Disk {
             read_ahead: AtomicU64::new(READ_AHEAD),
         };
         let name = format!("{}{p}{}", self.name, entry.number);
-        Disk { name, number, device: gate, common: Arc::new(common) }
+        Disk { name, number, device: gate, common: Arc::new(common), hold: None }
     }
 
     /// The device number of a partition, as far as the disk's own numbers go.

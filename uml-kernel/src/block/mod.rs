@@ -1,4 +1,4 @@
-//! Block devices: the disks that the guest was given, their partitions, loop devices, and the special files of all of them.
+//! Block devices: the disks that the guest was given, their partitions, and the special files of all of them.
 //!
 //! Locks here are `Leaf`, held for a look at a table: nothing is read, written or called under one.
 

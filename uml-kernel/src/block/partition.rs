@@ -5,11 +5,10 @@ mod mbr;
 #[cfg(test)]
 mod tests;
 
+use super::SECTOR;
 use ::block_device::BlockDevice;
 use std::io;
 
-/// Bytes that tables count in.
-pub(super) const SECTOR: u64 = 512;
 /// Highest number of a partition, and one more (DISK_MAX_PARTS).
 pub(super) const LIMIT: u32 = 256;
 

@@ -2,7 +2,7 @@
 
 use super::{Disk, claim, parts};
 use crate::base::{Errno, Mutex, Rank, Result};
-use crate::fs::{Namespace, NewNode, devtmpfs, kind, makedev};
+use crate::fs::{Namespace, devtmpfs, kind, makedev};
 use std::sync::{Arc, OnceLock};
 
 /// The group of disks, by its number in every distribution (udev's rule gives them to it).
@@ -117,14 +117,10 @@ fn forget(name: &[u8]) {
 }
 
 fn make_node(disk: &Disk) -> Result<()> {
-    let new = NewNode { mode: kind::BLK | 0o660, rdev: disk.number, uid: 0, gid: GROUP_DISK, target: b"" };
-    match devtmpfs::root()?.create(disk.name.as_bytes(), &new) {
-        Ok(_) => {
-            // That it was not there.
-            forget(disk.name.as_bytes());
-            Ok(())
-        }
-        Err(Errno::EEXIST) => Ok(()),
-        Err(e) => Err(e),
+    let dir = devtmpfs::root()?;
+    if devtmpfs::add_device(&dir, &disk.name, kind::BLK | 0o660, disk.number, GROUP_DISK)? {
+        // That it was not there.
+        forget(disk.name.as_bytes());
     }
+    Ok(())
 }

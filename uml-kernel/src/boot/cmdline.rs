@@ -14,7 +14,7 @@ pub const OPTIONS: &[(&str, &str)] = &[
     (
         "ubdN=FILE",
         "Disk N (0 to 9, or a to p) from an image or a COW file. Letters between N and =: r read-only, s synchronous, d the file as it \
-is even if it is a COW file, c without a lock.",
+is even if it is a COW file, c without a lock, t without discards.",
     ),
     ("ubdN=COW,BASE", "The same with a COW file over a base, made if it is not there."),
     ("root=DEVICE", "Disk with the root file system: /dev/ubda, ubda1, 98:0. Default /dev/ubda."),

@@ -2,8 +2,6 @@
 
 use crate::base::{Mutex, Rank};
 use crate::fs::{Creds, FdTable, Namespace, Path};
-use crate::mm::Mm;
-use crate::platform::{Regs, StubThread};
 use crate::task::process::{self, TaskInner};
 use crate::task::{Ctx, FsContext, FsInner, Pid, Process, Task, exec, kernel};
 use anyhow::Result;
@@ -72,7 +70,7 @@ pub(super) struct Around {
 pub(super) fn task(request: exec::Request, around: Around, parent: Option<Pid>) -> Result<Ctx> {
     let name = request.name.clone();
     let comm = name.rsplit(|b| *b == b'/').next().unwrap_or(&name).iter().copied().take(15).collect();
-    let (stub, mm, regs, creds): (StubThread, Arc<Mm>, Regs, Creds) = exec::first(request, 8 << 20)?;
+    let (stub, mm, regs, creds) = exec::first(request, 8 << 20)?;
     let Around { mem, ns, root, cwd, files } = around;
     let inside = FsInner { ns, root, cwd, umask: 0o022 };
     let fs = Arc::new(FsContext { inner: Mutex::new(Rank::Files, inside) });
@@ -93,24 +91,7 @@ pub(super) fn task(request: exec::Request, around: Around, parent: Option<Pid>) 
         None => table.add_process(&task, 0, 0, 0),
     }
     drop(table);
-    let ctx = Ctx {
-        task,
-        stub,
-        regs,
-        mm,
-        files,
-        fs,
-        orig_rax: None,
-        saved_mask: None,
-        restart: None,
-        exit: None,
-        fs_base: 0,
-        gs_base: 0,
-        counted: (0, 0),
-        rseq: None,
-        disturbed: false,
-        vfork: None,
-    };
+    let ctx = Ctx::new(task, stub, regs, mm, files, fs);
     ctx.publish_answers();
     Ok(ctx)
 }

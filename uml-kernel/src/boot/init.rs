@@ -5,7 +5,7 @@ use super::first::{self, Around};
 use super::machine::Machine;
 use crate::base::Errno;
 use crate::fs::tty::{self, TtyFile};
-use crate::fs::{Creds, FdTable, File, Lookup, Namespace, OpenFlags, Resolve};
+use crate::fs::{FdTable, File, Lookup, Namespace, OpenFlags};
 use crate::platform::sys;
 use crate::task::{Ctx, End, Options, exec};
 use anyhow::{Context as _, Result, bail};
@@ -54,14 +54,8 @@ pub fn boot(line: &CommandLine) -> Result<End> {
 
 /// The task of the first program that can be started.
 fn init(line: &CommandLine, ns: &Arc<Namespace>) -> Result<Ctx> {
-    let root = ns.root();
-    let lookup = Lookup {
-        ns: ns.clone(),
-        root: root.clone(),
-        start: root.clone(),
-        creds: Arc::new(Creds::user(0, 0, &[])),
-        resolve: Resolve::empty(),
-    };
+    let lookup = Lookup::as_root(ns);
+    let root = &lookup.root;
     let named: Vec<&str> = match &line.init {
         Some(init) => vec![init],
         None => INITS.to_vec(),

@@ -10,7 +10,7 @@ use crate::fs::overlay::Overlay;
 use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
 use crate::fs::tty::devpts::{DevPts, PtsOptions};
-use crate::fs::{Creds, Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, Resolve, makedev};
+use crate::fs::{Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, makedev};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -118,9 +118,7 @@ fn put(
     source: &str,
     flags: MountFlags,
 ) -> Result<()> {
-    let root = ns.root();
-    let creds = Arc::new(Creds::user(0, 0, &[]));
-    let lookup = Lookup { ns: ns.clone(), root: root.clone(), start: root, creds, resolve: Resolve::empty() };
+    let lookup = Lookup::as_root(ns);
     let place = match lookup.find(at.as_bytes(), true) {
         Ok(place) => place,
         Err(Errno::ENOENT) => return Ok(()),

@@ -69,6 +69,15 @@ impl End {
     fn plain(fd: Option<OwnedFd>, name: String) -> End {
         End { fd, telnet: false, name, window: false, kept: None }
     }
+
+    /// A file of the host's, which may be a terminal.
+    fn given(fd: OwnedFd, channel: &Channel, raw: bool) -> Result<End> {
+        let window = rustix::termios::isatty(&fd);
+        if window && raw {
+            terminal::make_raw(&fd).context("cannot make the terminal raw")?;
+        }
+        Ok(End { window, ..End::plain(Some(fd), channel.to_string()) })
+    }
 }
 
 /// Opens a line. A port waits for who connects.
@@ -91,8 +100,8 @@ pub(super) fn open(line: &Line) -> Result<Wire> {
         Some(output) => format!("{},{}", input.name, output.name),
         None => input.name.clone(),
     };
-    let hangs_up = input.telnet || input.window || matches!(line.input, Channel::Pts | Channel::Xterm);
-    let size = window.as_ref().map_or(WinSize { rows: 24, cols: 80, xpixel: 0, ypixel: 0 }, terminal::size);
+    let hangs_up = input.telnet || input.window;
+    let size = window.as_ref().map_or(terminal::PLAIN, terminal::size);
     let kept = [input.kept.take(), output.and_then(|o| o.kept)].into_iter();
     let source = match input.fd.take() {
         None => Source::Nowhere,
@@ -109,21 +118,13 @@ fn open_end(channel: &Channel) -> Result<End> {
         Channel::Fd(number) => {
             let fd = crate::platform::sys::inherited(*number)
                 .with_context(|| format!("descriptor {number} is not open"))?;
-            let window = rustix::termios::isatty(&fd);
-            if window && *number == 0 {
-                terminal::make_raw(&fd).context("cannot make the terminal raw")?;
-            }
-            End { window, ..End::plain(Some(fd), channel.to_string()) }
+            End::given(fd, channel, *number == 0)?
         }
         Channel::Tty(path) => {
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
             let fd = rustix::fs::open(path, flags, Mode::empty())
                 .with_context(|| format!("cannot open {}", path.display()))?;
-            let window = rustix::termios::isatty(&fd);
-            if window {
-                terminal::make_raw(&fd).context("cannot make the terminal raw")?;
-            }
-            End { window, ..End::plain(Some(fd), channel.to_string()) }
+            End::given(fd, channel, true)?
         }
         Channel::Pts => {
             let (master, slave, name) = pair()?;

@@ -34,10 +34,12 @@ pub(super) fn make_raw(fd: &OwnedFd) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Size of a terminal that has no window.
+pub(super) const PLAIN: WinSize = WinSize { rows: 24, cols: 80, xpixel: 0, ypixel: 0 };
+
 /// Size of the window of a terminal; of a plain one where it has none.
 pub(super) fn size(fd: impl AsFd) -> WinSize {
-    let plain = WinSize { rows: 24, cols: 80, xpixel: 0, ypixel: 0 };
-    tcgetwinsize(fd).ok().filter(|s| s.ws_row > 0 && s.ws_col > 0).map_or(plain, |s| WinSize {
+    tcgetwinsize(fd).ok().filter(|s| s.ws_row > 0 && s.ws_col > 0).map_or(PLAIN, |s| WinSize {
         rows: s.ws_row,
         cols: s.ws_col,
         xpixel: s.ws_xpixel,

@@ -68,14 +68,15 @@ pub fn populate(dir: &Arc<dyn Inode>) -> Result<()> {
     Ok(())
 }
 
-/// Adds a device that was found later: a disk, a terminal.
-pub fn add_device(dir: &Arc<dyn Inode>, name: &str, kind_and_mode: u32, rdev: u64, gid: u32) -> Result<()> {
+/// Adds a device that was found later: a disk, a terminal. False if there is such a name.
+pub fn add_device(dir: &Arc<dyn Inode>, name: &str, kind_and_mode: u32, rdev: u64, gid: u32) -> Result<bool> {
     make(dir, name, &NewNode { mode: kind_and_mode, rdev, uid: 0, gid, target: b"" })
 }
 
-fn make(dir: &Arc<dyn Inode>, name: &str, node: &NewNode<'_>) -> Result<()> {
+fn make(dir: &Arc<dyn Inode>, name: &str, node: &NewNode<'_>) -> Result<bool> {
     match dir.create(name.as_bytes(), node) {
-        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
         Err(e) => Err(e),
     }
 }

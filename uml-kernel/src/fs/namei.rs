@@ -44,6 +44,14 @@ pub struct Lookup {
     pub resolve: Resolve,
 }
 
+impl Lookup {
+    /// As root looks, from the root of all.
+    pub fn as_root(ns: &Arc<Namespace>) -> Lookup {
+        let creds = Arc::new(Creds::user(0, 0, &[]));
+        Lookup { ns: ns.clone(), root: ns.root(), start: ns.root(), creds, resolve: Resolve::empty() }
+    }
+}
+
 /// The last component of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Last {

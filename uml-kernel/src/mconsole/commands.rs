@@ -4,10 +4,9 @@ use crate::base::{log, sched};
 use crate::block;
 use crate::console::{self, Kind, Line};
 use crate::fs::proc::source::System as _;
-use crate::fs::{Creds, Dentry, File, Lookup, Mount, MountFlags, Namespace, OpenFlags, Resolve, special};
+use crate::fs::{Dentry, File, Lookup, Mount, MountFlags, Namespace, OpenFlags, special};
 use crate::task::procfs::KernelSystem;
 use crate::task::{End, dump, kernel, keys};
-use std::sync::Arc;
 
 const HELP: &str = "Commands:
     version - Get kernel version
@@ -147,9 +146,7 @@ fn proc_file(name: &str) -> Answer {
         let fs = special::make_fs(b"proc", b"")?;
         let root = Dentry::root(b"/", fs.root());
         let ns = Namespace::new(Mount::new(fs, root, "proc", MountFlags::empty()));
-        let root = ns.root();
-        let creds = Arc::new(Creds::user(0, 0, &[]));
-        let lookup = Lookup { ns, root: root.clone(), start: root, creds, resolve: Resolve::empty() };
+        let lookup = Lookup::as_root(&ns);
         let path = lookup.find(format!("/{}", name.trim_start_matches('/')).as_bytes(), true)?;
         if path.inode().attr()?.is_dir() {
             return Err(crate::base::Errno::EISDIR);

@@ -65,6 +65,35 @@ pub struct Ctx {
 }
 
 impl Ctx {
+    /// Of a task that is about to begin.
+    pub fn new(
+        task: Arc<Task>,
+        stub: StubThread,
+        regs: Regs,
+        mm: Arc<Mm>,
+        files: Arc<FdTable>,
+        fs: Arc<FsContext>,
+    ) -> Ctx {
+        Ctx {
+            task,
+            stub,
+            regs,
+            mm,
+            files,
+            fs,
+            orig_rax: None,
+            saved_mask: None,
+            restart: None,
+            exit: None,
+            fs_base: 0,
+            gs_base: 0,
+            rseq: None,
+            disturbed: false,
+            counted: (0, 0),
+            vfork: None,
+        }
+    }
+
     /// The guest's memory.
     pub fn memory(&self) -> UserMemory {
         self.mm.memory()

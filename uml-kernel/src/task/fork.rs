@@ -161,22 +161,11 @@ pub fn clone(ctx: &mut Ctx, args: &CloneArgs) -> Result<u64> {
         }
     }
     let mut child = Ctx {
-        task: task.clone(),
-        stub,
-        regs,
-        mm,
-        files,
-        fs,
-        orig_rax: None,
-        saved_mask: None,
-        restart: None,
-        exit: None,
         fs_base,
         gs_base: ctx.gs_base,
-        counted: (0, 0),
         rseq: ctx.rseq.filter(|_| !has(libc::CLONE_VM)),
-        disturbed: false,
         vfork: vfork.clone(),
+        ..Ctx::new(task.clone(), stub, regs, mm, files, fs)
     };
     if has(libc::CLONE_CHILD_SETTID) {
         let number = (tid as u32).to_le_bytes();

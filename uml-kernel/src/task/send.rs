@@ -101,10 +101,7 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
     };
     // One that ends whoever takes it has ended the process as of now, as complete_signal() of Linux has it: what comes after, a SIGPIPE
     // because others of the pipeline are gone, cannot be what it died of.
-    let ends = |t: &Arc<Task>| {
-        t.blocked() & bit(signo) == 0 && t.waited_for.load(Ordering::SeqCst) & bit(signo) == 0
-    };
-    if task.as_ref().is_some_and(ends)
+    if task.as_ref().is_some_and(|t| !blocked_or_waited(t))
         && process.stopped.load(Ordering::SeqCst) == 0
         && process.action(signo).handler == SIG_DFL
         && default_of(signo) == Default_::End

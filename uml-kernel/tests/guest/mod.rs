@@ -1,21 +1,14 @@
 //! A root made of busybox, and a guest that boots from it.
 
+use crate::image::{self, output, text};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-pub(crate) fn output(program: &str, arguments: &[&str]) -> Output {
-    Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"))
-}
-
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 const INITTAB: &str = "::sysinit:/etc/rc
 tty0::respawn:/bin/sh
@@ -50,12 +43,7 @@ impl Root {
         std::fs::set_permissions(tree.join("etc/rc"), executable).expect("its mode");
         std::fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\n").expect("a file");
         let root = Root { dir };
-        let image = root.path("base.img");
-        let mut all = vec!["-q", "-F", "-d", tree.to_str().expect("a path")];
-        all.extend(arguments);
-        all.extend([image.to_str().expect("a path"), "32M"]);
-        let made = output("mke2fs", &all);
-        assert!(made.status.success(), "{}", text(&made.stderr));
+        image::make(&root.path("base.img"), &tree, arguments, "32M");
         root
     }
 
@@ -67,12 +55,8 @@ impl Root {
     pub(crate) fn in_merged(&self, cow: &str, request: &str) -> String {
         let image = self.path("merged.img");
         let _ = std::fs::remove_file(&image);
-        cow_ops::convert(&self.path(cow), &image, cow_ops::Form::Raw, None, &block_device::Unobserved)
-            .expect("it is merged");
-        let image = image.to_str().expect("a path");
-        let checked = output("e2fsck", &["-fn", image]);
-        assert!(checked.status.success(), "{}", text(&checked.stdout));
-        text(&output("debugfs", &["-R", request, image]).stdout)
+        image::flatten(&self.path(cow), &image);
+        image::debugfs(&image, request)
     }
 }
 

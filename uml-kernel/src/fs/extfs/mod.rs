@@ -138,6 +138,11 @@ impl ExtFs {
         Ok(node)
     }
 
+    /// What has been stored into mappings goes to the disk.
+    fn write_back(&self) -> Result<()> {
+        self.live().iter().try_for_each(|node| node.write_back())
+    }
+
     fn live(&self) -> Vec<Arc<Node>> {
         self.nodes.lock().values().filter_map(Weak::upgrade).collect()
     }
@@ -184,9 +189,7 @@ impl ExtFs {
     /// All that is in memory goes to the disk, which is clean then, and read again: nothing is written from now on.
     fn become_read_only(&self) -> Result<()> {
         let _tree = self.tree.lock();
-        for node in self.live() {
-            node.write_back()?;
-        }
+        self.write_back()?;
         self.ext().unmount().map_err(errno)?;
         self.read_only.store(true, Ordering::SeqCst);
         *self.ext.write() = open(self.kind, &self.disk, true)?;
@@ -288,9 +291,7 @@ impl FileSystem for ExtFs {
         if self.is_read_only() {
             return Ok(());
         }
-        for node in self.live() {
-            node.write_back()?;
-        }
+        self.write_back()?;
         self.commit()
     }
 
