@@ -71,3 +71,13 @@ fn every_case_is_as_on_the_host() {
     assert!(report.is_empty(), "differs from the host:\n{report}");
     assert!(same.is_empty(), "no longer different, take them from known-differences.txt: {same:?}");
 }
+
+/// Where things lie is chance, and one draw of many must not leave a heap without room.
+#[test]
+fn a_static_programs_heap_has_room_wherever_chance_puts_it() {
+    let mut kernel = Command::new(env!("CARGO_BIN_EXE_uml-kernel"));
+    let runs = "for i in $(seq 100); do \"$0\" remap/brk; done";
+    let out = output(kernel.args(["run", "--", "sh", "-c", runs]).arg(guest_tests()));
+    let out = String::from_utf8_lossy(&out);
+    assert_eq!(out.matches("remap/brk: grown=true").count(), 100, "{out}");
+}

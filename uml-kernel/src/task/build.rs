@@ -127,6 +127,9 @@ impl Builder<'_> {
     }
 }
 
+/// Where Linux puts position-independent programs, and the heap of those without an interpreter: two thirds up.
+const ELF_ET_DYN_BASE: u64 = 0x5555_5555_4000;
+
 /// What to add to the addresses of a program from `low` to `high`, so that it begins at `at` and fits.
 fn bias_for(at: u64, low: u64, high: u64) -> Result<u64> {
     let end = at.checked_add(high - low).ok_or(Errno::ENOMEM)?;
@@ -152,8 +155,7 @@ pub(super) fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(S
     let bias = if !loaded.program.relocatable {
         0
     } else if loaded.interpreter.is_some() {
-        // Where Linux puts position-independent programs: two thirds up (ELF_ET_DYN_BASE).
-        bias_for(0x5555_5555_4000 + chance.pages(1 << 24), low, high)?
+        bias_for(ELF_ET_DYN_BASE + chance.pages(1 << 24), low, high)?
     } else {
         bias_below(mmap_base, low, high)?
     };
@@ -170,7 +172,10 @@ pub(super) fn build(request: &Request, loaded: &Loaded, limit: u64) -> Result<(S
     b.map_stack(stack_start, stack_top, libc::PROT_READ | libc::PROT_WRITE | exec);
     let vdso = if kernel().vdso { b.map_vdso(mmap_base)? } else { 0 };
     b.order_maps(stack_start)?;
-    let heap = (high + bias).next_multiple_of(PAGE) + chance.pages(0x2000);
+    // A static program stands below the stack, where a heap after it would have no room to grow.
+    let below_stack = loaded.program.relocatable && loaded.interpreter.is_none();
+    let heap = if below_stack { ELF_ET_DYN_BASE } else { (high + bias).next_multiple_of(PAGE) };
+    let heap = heap + chance.pages(0x2000);
     let (rsp, image) = push_stack(&mut b, stack_top, request, loaded, [bias, base, vdso], chance.given)?;
     b.stub.flush()?;
     {
