@@ -196,7 +196,12 @@ impl Ctx {
                 Trap::Fault(signal) => self.fault(signal),
                 Trap::Preempted => self.disturbed = true,
                 Trap::OrderFailed(errno) => self.regs.rax = -i64::from(errno) as u64,
-                Trap::Dead => self.die(libc::SIGKILL),
+                Trap::Dead => {
+                    if self.task.process.exiting().is_none() {
+                        crate::log!("the host process of process {} is gone", self.task.process.pid);
+                    }
+                    self.die(libc::SIGKILL);
+                }
             }
             if sched::need_resched() {
                 self.disturbed = true;

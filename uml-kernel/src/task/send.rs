@@ -35,7 +35,12 @@ struct Posted<'a> {
 
 impl<'a> Posted<'a> {
     /// The end of a process by a signal.
-    fn end(process: &'a Process, threads: Vec<Arc<Task>>, signo: i32) -> Posted<'a> {
+    fn end(process: &'a Process, threads: Vec<Arc<Task>>, info: &SigInfo) -> Posted<'a> {
+        let signo = info.signo;
+        if kernel().first.get() == Some(&process.pid) {
+            // With it the guest ends, and whoever looks after that wants to know by whom.
+            crate::log!("the first process ends by signal {signo}: code {}, {:x?}", info.code, info.fields);
+        }
         let _ = process.group_exit.compare_exchange(NOT_EXITING, signo, Ordering::SeqCst, Ordering::SeqCst);
         Posted { process, tasks: threads, news: Events::all() }
     }
@@ -71,7 +76,7 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
         continue_(process, signo == libc::SIGCONT);
     }
     if signo == libc::SIGKILL {
-        return Some(Posted::end(process, threads, signo));
+        return Some(Posted::end(process, threads, &info));
     }
     let ignored = process.action(signo).ignores(signo);
     // An ignored signal is dropped, unless somebody may want it later.
@@ -106,7 +111,7 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
         && process.action(signo).handler == SIG_DFL
         && default_of(signo) == Default_::End
     {
-        return Some(Posted::end(process, threads, signo));
+        return Some(Posted::end(process, threads, &info));
     }
     Some(Posted { process, tasks: task.into_iter().collect(), news: Events::READ })
 }
