@@ -70,9 +70,6 @@ fn values_in_inodes_are_made_and_end() {
             for (name, len) in [("user.a", 65536), ("user.b", 5000), ("user.c", 1), ("user.d", 20_000)] {
                 ext.set_xattr(file, name.as_bytes(), Some(&value(1, len)), XattrMode::Create).expect("set");
             }
-            // A short link is one with attributes of many blocks too.
-            let link = ext.symlink(Ext::ROOT, b"link", &FILE, b"somewhere").expect("a link").number;
-            ext.set_xattr(link, b"trusted.x", Some(&value(9, 30_000)), XattrMode::Any).expect("set");
             let many = ext.make(Ext::ROOT, b"many", &FILE).expect("a file").number;
             for n in 0..20 {
                 let name = format!("user.{n}");
@@ -124,7 +121,7 @@ fn values_in_inodes_are_made_and_end() {
             });
             assert!(same);
         }
-        for name in ["one", "two", "three", "link", "many", "file"] {
+        for name in ["one", "two", "three", "many", "file"] {
             step(&image, &format!("{what}: without {name}"), |ext| {
                 if let Ok(inode) = ext.unlink(Ext::ROOT, name.as_bytes()) {
                     ext.release(inode.number).expect("it ends");
