@@ -80,7 +80,7 @@ fn values_in_inodes_are_made_and_end() {
             file
         });
         let theirs = Command::new("debugfs").args(["-R", "ea_get -V /file user.b"]).arg(&image).output();
-        assert_eq!(theirs.expect("debugfs runs").stdout, value(1, 5000), "{what}");
+        assert!(theirs.expect("debugfs runs").stdout.starts_with(&value(1, 5000)), "{what}: debugfs");
         step(&image, &format!("{what}: replaced"), |ext| {
             ext.set_xattr(file, b"user.a", Some(&value(2, 40_000)), XattrMode::Replace).expect("set");
             ext.set_xattr(file, b"user.b", Some(b"short"), XattrMode::Replace).expect("set");
