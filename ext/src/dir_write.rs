@@ -219,6 +219,6 @@ impl FileType {
 
 impl Op<'_> {
     fn set_inline_rest(&mut self, inode: &mut Inode, rest: Vec<u8>) -> Result<()> {
-        self.set_raw_xattr(inode, INLINE, Some(rest), crate::XattrMode::Replace)
+        self.set_raw_xattr(inode, INLINE, Some(rest), crate::XattrMode::Replace).map(drop)
     }
 }

@@ -74,6 +74,8 @@ pub struct Inode {
     pub generation: u32,
     /// Seconds of its end; of an orphan, the next one.
     pub(crate) deleted: u32,
+    /// Changes, as NFS counts them; of one that holds a value, the attributes that have it.
+    pub(crate) version: u32,
     /// Block of extended attributes, 0 for none.
     pub(crate) xattr_block: u64,
     /// Block map, extents, the target of a short link, or data.
@@ -138,6 +140,7 @@ impl Inode {
             crtime: has(0x98).then(|| time(0x90, 0x94)),
             generation,
             deleted: u32_at(b, 0x14),
+            version: u32_at(b, 0x24),
             xattr_block: u64::from(u32_at(b, 0x68)) | u64::from(u16_at(b, 0x76)) << 32,
             block: std::array::from_fn(|n| b[0x28 + n]),
             tail: b.get(OLD + extra..).unwrap_or_default().to_vec(),
@@ -172,6 +175,7 @@ impl Inode {
         put_u16(b, 0x76, (self.xattr_block >> 32) as u16);
         b[0x28..0x64].copy_from_slice(&self.block);
         put_u32(b, 0x14, self.deleted);
+        put_u32(b, 0x24, self.version);
         let has = |end: usize| extra >= end - OLD;
         let mut time = |at: usize, more: usize, t: Time| {
             put_u32(b, at, t.sec as u32);
@@ -223,6 +227,7 @@ impl Inode {
             crtime: (extra >= 0x98 - OLD).then(Time::default),
             generation,
             deleted: 0,
+            version: 0,
             xattr_block: 0,
             block: [0; 60],
             tail: vec![0; room - extra],

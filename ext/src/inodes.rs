@@ -55,10 +55,10 @@ impl Op<'_> {
         Ok(inode)
     }
 
-    /// Ends an inode that nobody names or has open any more: its blocks and its number become free.
+    /// Ends an inode that nobody names or has open any more, and that has no attributes in other inodes: its blocks and its number become free.
     pub(crate) fn end_inode(&mut self, inode: &mut Inode) -> Result<()> {
         self.cut(inode, 0)?;
-        self.drop_xattrs(inode)?;
+        self.drop_xattr_block(inode)?;
         let directory = inode.is_directory();
         inode.links = 0;
         inode.deleted = (self.now.sec as u32).max(1);

@@ -42,6 +42,7 @@ mod superblock;
 mod transaction;
 mod write;
 mod xattr;
+mod xattr_inode;
 mod xattr_write;
 
 pub use dir::{Entry, FileType};

@@ -100,7 +100,9 @@ impl<R: RawRwLock> Ext<R> {
         let core = core_of(device)?;
         let odd = core.superblock.ro_compat - WRITABLE - RoCompat::ORPHAN_PRESENT;
         if !odd.is_empty() {
-            return Err(Error::Unsupported(format!("writing with ro_compat {:#x}", odd.bits())));
+            // Quota and project too: nobody here would count what is used (ext4_feature_set_ok, without CONFIG_QUOTA).
+            let names: Vec<String> = odd.iter_names().map(|(n, _)| n.to_lowercase()).collect();
+            return Err(Error::Unsupported(format!("writing with {} ({:#x})", names.join(", "), odd.bits())));
         }
         if core.superblock.incompat.contains(Incompat::MMP) {
             return Err(Error::Unsupported("writing with mmp".into()));

@@ -93,6 +93,7 @@ impl<R: RawRwLock> Ext<R> {
         if is_mapped(&inode) {
             self.cut_from_end(number, inode.size, 0)?;
         }
+        self.drop_values(number)?;
         self.operate(|op| {
             let mut inode = op.inode(number)?;
             op.remove_orphan(&mut inode)?;
@@ -209,12 +210,16 @@ impl<R: RawRwLock> Ext<R> {
         value: Option<&[u8]>,
         mode: XattrMode,
     ) -> Result<Inode> {
-        self.operate(|op| {
+        let (inode, unused) = self.operate(|op| {
             let mut inode = op.inode(number)?;
-            op.set_xattr(&mut inode, name, value, mode)?;
+            let unused = op.set_xattr(&mut inode, name, value, mode)?;
             op.touch_inode(&mut inode, false);
             op.put_inode(&inode)?;
-            Ok(inode)
-        })
+            Ok((inode, unused))
+        })?;
+        if let Some(holder) = unused {
+            self.release(holder)?;
+        }
+        Ok(inode)
     }
 }

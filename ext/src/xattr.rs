@@ -5,7 +5,8 @@ use crate::cache::Intact;
 use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::inode::{Flags, Inode};
+use crate::inode::Inode;
+use crate::xattr_inode::Holder;
 
 /// An extended attribute, as getxattr(2) has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +22,9 @@ pub struct Xattr {
 pub(crate) struct RawXattr {
     pub(crate) index: u8,
     pub(crate) name: Vec<u8>,
+    /// Empty if an inode holds it.
     pub(crate) value: Vec<u8>,
-    /// The inode that holds the value, and its hash; 0 for a value that is here.
-    pub(crate) owner: (u32, u32),
+    pub(crate) holder: Option<Holder>,
 }
 
 pub(crate) const MAGIC: u32 = 0xea02_0000;
@@ -34,7 +35,7 @@ pub(crate) const ENTRY: usize = 16;
 /// The attribute that holds the rest of a file in its inode: `system.data`.
 pub(crate) const INLINE: (u8, &[u8]) = (7, b"data");
 /// Longest value (XATTR_SIZE_MAX).
-const MAX_VALUE: u32 = 65536;
+pub(crate) const MAX_VALUE: u32 = 65536;
 
 fn prefix(index: u8) -> Option<&'static str> {
     Some(match index {
@@ -63,10 +64,14 @@ impl Core {
         for raw in self.raw_xattrs(inode)? {
             let Some(prefix) = prefix(raw.index).filter(|_| !raw.is(INLINE)) else { continue };
             let name = [prefix.as_bytes(), &raw.name].concat();
+            let stored = match raw.holder {
+                Some(holder) => self.held_value(inode, &raw.name, holder)?,
+                None => raw.value,
+            };
             let value = match raw.index {
-                2 | 3 => acl(&raw.value)
+                2 | 3 => acl(&stored)
                     .ok_or_else(|| Error::inode(inode.number, "an access control list of no known form"))?,
-                _ => raw.value,
+                _ => stored,
             };
             out.push(Xattr { name, value });
         }
@@ -134,20 +139,14 @@ impl Core {
             if size > MAX_VALUE {
                 return Err(bad());
             }
-            let value = if owner != 0 {
-                let holder = self.inode(owner)?;
-                if !holder.flags.contains(Flags::EA_INODE) || holder.size != u64::from(size) {
-                    return Err(bad());
-                }
-                let mut value = vec![0; size as usize];
-                self.read(&holder, 0, &mut value)?;
-                value
-            } else if size == 0 {
+            let hash = u32_at(head, 12);
+            let holder = (owner != 0).then_some(Holder { number: owner, size, hash });
+            let value = if holder.is_some() || size == 0 {
                 Vec::new()
             } else {
                 values.get(offset..offset + size as usize).ok_or_else(bad)?.to_vec()
             };
-            out.push(RawXattr { index, name, value, owner: (owner, u32_at(head, 12)) });
+            out.push(RawXattr { index, name, value, holder });
             at += (ENTRY + name_len).next_multiple_of(4);
         }
         Ok(())

@@ -3,27 +3,19 @@
 use crate::bytes::{put_u16, put_u32, u32_at};
 use crate::checksum::crc32c;
 use crate::error::{Error, Result};
-use crate::inode::Inode;
+use crate::inode::{Inode, InodeNumber};
 use crate::transaction::Op;
-use crate::xattr::{self, ENTRY, HEADER, INLINE, MAGIC, RawXattr};
+use crate::xattr::{self, ENTRY, HEADER, INLINE, MAGIC, MAX_VALUE, RawXattr};
+use crate::{Incompat, xattr_inode};
 
-/// A value larger than what a block may hold would need an inode of its own.
+/// Bytes that an attribute takes where its name is.
 fn room_of(x: &RawXattr) -> usize {
-    let value = if x.owner.0 == 0 { x.value.len().next_multiple_of(4) } else { 0 };
-    (ENTRY + x.name.len()).next_multiple_of(4) + value
+    (ENTRY + x.name.len()).next_multiple_of(4) + x.value.len().next_multiple_of(4)
 }
 
-/// The hash of an entry in a block (ext4_xattr_hash_entry).
+/// The hash of an entry in a block.
 fn hash(x: &RawXattr) -> u32 {
-    if x.owner.0 != 0 {
-        return x.owner.1;
-    }
-    let name = x.name.iter().fold(0u32, |h, b| h << 5 ^ h >> 27 ^ u32::from(*b));
-    x.value.chunks(4).fold(name, |h, word| {
-        let mut four = [0; 4];
-        four[..word.len()].copy_from_slice(word);
-        h << 16 ^ h >> 16 ^ u32::from_le_bytes(four)
-    })
+    x.holder.map_or_else(|| xattr_inode::hash(&x.name, &x.value), |held| held.hash)
 }
 
 /// Puts entries from `at` on, and their values from the end downwards; offsets count from `base`.
@@ -32,14 +24,14 @@ fn lay_out(b: &mut [u8], base: usize, at: usize, all: &[&RawXattr], hashed: bool
     for x in all {
         b[at] = x.name.len() as u8;
         b[at + 1] = x.index;
-        if x.owner.0 == 0 && !x.value.is_empty() {
+        if !x.value.is_empty() {
             end -= x.value.len().next_multiple_of(4);
             put_u16(b, at + 2, (end - base) as u16);
             b[end..end + x.value.len()].copy_from_slice(&x.value);
         }
-        put_u32(b, at + 4, x.owner.0);
-        put_u32(b, at + 8, x.value.len() as u32);
-        put_u32(b, at + 12, if hashed || x.owner.0 != 0 { hash(x) } else { 0 });
+        put_u32(b, at + 4, x.holder.map_or(0, |held| held.number));
+        put_u32(b, at + 8, x.holder.map_or(x.value.len() as u32, |held| held.size));
+        put_u32(b, at + 12, if hashed || x.holder.is_some() { hash(x) } else { 0 });
         b[at + ENTRY..at + ENTRY + x.name.len()].copy_from_slice(&x.name);
         at += (ENTRY + x.name.len()).next_multiple_of(4);
     }
@@ -57,14 +49,15 @@ pub enum XattrMode {
 }
 
 impl Op<'_> {
-    /// Sets an attribute, or removes it.
+    /// Sets an attribute, or removes it. If the value that it had was in an inode which nobody needs now: the number of that, for the
+    /// caller to release.
     pub(crate) fn set_xattr(
         &mut self,
         inode: &mut Inode,
         name: &[u8],
         value: Option<&[u8]>,
         mode: XattrMode,
-    ) -> Result<()> {
+    ) -> Result<Option<InodeNumber>> {
         let (index, rest) = xattr::split_name(name).ok_or(Error::NotSupported)?;
         if rest.len() > 255 {
             return Err(Error::NameTooLong);
@@ -82,35 +75,80 @@ impl Op<'_> {
         key: (u8, &[u8]),
         value: Option<Vec<u8>>,
         mode: XattrMode,
-    ) -> Result<()> {
+    ) -> Result<Option<InodeNumber>> {
         let (mut inside, mut outside) = (self.xattrs_in_inode(inode)?, self.xattrs_in_block(inode)?);
         let found = inside.iter().chain(&outside).find(|x| x.is(key));
         match (found, mode) {
             (None, XattrMode::Replace) => return Err(Error::NoAttribute),
             (Some(_), XattrMode::Create) => return Err(Error::Exists),
             (None, _) if value.is_none() => return Err(Error::NoAttribute),
-            (Some(x), _) if x.owner.0 != 0 => {
-                return Err(Error::Unsupported("changing an attribute whose value is in an inode".into()));
-            }
             _ => {}
         }
+        let held = found.and_then(|x| x.holder);
+        let shared = self.shares_xattr_block(inode)?;
+        let others_have_it = shared && outside.iter().any(|x| x.is(key));
         inside.retain(|x| !x.is(key));
         outside.retain(|x| !x.is(key));
-        if let Some(value) = value {
-            let new = RawXattr { index: key.0, name: key.1.to_vec(), value, owner: (0, 0) };
-            let taken: usize = inside.iter().map(room_of).sum();
-            // Four bytes of magic, four zeros behind the last entry.
-            if taken + room_of(&new) + 8 <= inode.tail.len() { inside.push(new) } else { outside.push(new) }
+        if shared {
+            // The block will be copied, and each of the two has what it names.
+            for held in outside.iter().filter_map(|x| x.holder) {
+                self.share_value(inode, held)?;
+            }
         }
-        let size = self.superblock.block_size as usize;
-        if HEADER + outside.iter().map(room_of).sum::<usize>() + 4 > size {
-            return Err(Error::NoSpace);
+        if let Some(value) = value {
+            self.place(inode, key, value, &mut inside, &mut outside)?;
         }
         self.put_inside(inode, &inside)?;
-        self.put_outside(inode, outside)
+        self.put_outside(inode, outside)?;
+        match held {
+            Some(held) if others_have_it => self.uncharge(inode, held),
+            Some(held) => return self.drop_value(inode, held),
+            None => {}
+        }
+        Ok(None)
     }
 
-    fn put_inside(&self, inode: &mut Inode, all: &[RawXattr]) -> Result<()> {
+    /// Finds room for a new attribute: in the inode, in the block, with its value in an inode.
+    fn place(
+        &mut self,
+        inode: &mut Inode,
+        key: (u8, &[u8]),
+        value: Vec<u8>,
+        inside: &mut Vec<RawXattr>,
+        outside: &mut Vec<RawXattr>,
+    ) -> Result<()> {
+        let (in_inode, in_block) = (inode.tail.len(), self.superblock.block_size as usize);
+        // Four bytes of magic, or a header, and four zeros behind the last entry.
+        let room =
+            |taken: &[RawXattr], whole: usize| whole.saturating_sub(taken.iter().map(room_of).sum::<usize>());
+        let (in_inode, in_block) = (room(inside, in_inode), room(outside, in_block));
+        let mut new = RawXattr { index: key.0, name: key.1.to_vec(), value, holder: None };
+        let own_inode = self.superblock.incompat.contains(Incompat::EA_INODE) && key != INLINE;
+        let mut hold = own_inode && self.is_large_value(new.value.len());
+        loop {
+            if hold {
+                if new.value.len() > MAX_VALUE as usize {
+                    return Err(Error::NoSpace);
+                }
+                let value = std::mem::take(&mut new.value);
+                new.holder = Some(self.hold_value(inode, key.1, &value)?);
+            }
+            if room_of(&new) + 8 <= in_inode {
+                inside.push(new);
+                return Ok(());
+            }
+            if HEADER + room_of(&new) + 4 <= in_block {
+                outside.push(new);
+                return Ok(());
+            }
+            if hold || !own_inode || new.value.is_empty() {
+                return Err(Error::NoSpace);
+            }
+            hold = true;
+        }
+    }
+
+    pub(crate) fn put_inside(&self, inode: &mut Inode, all: &[RawXattr]) -> Result<()> {
         let taken: usize = all.iter().map(room_of).sum();
         if !all.is_empty() && taken + 8 > inode.tail.len() {
             return Err(Error::inode(inode.number, "its attributes lie over each other"));
@@ -123,16 +161,12 @@ impl Op<'_> {
         Ok(())
     }
 
-    fn put_outside(&mut self, inode: &mut Inode, mut all: Vec<RawXattr>) -> Result<()> {
+    pub(crate) fn put_outside(&mut self, inode: &mut Inode, mut all: Vec<RawXattr>) -> Result<()> {
         if all.is_empty() {
             return self.drop_xattr_block(inode);
         }
         all.sort_by(|a, b| (a.index, a.name.len(), &a.name).cmp(&(b.index, b.name.len(), &b.name)));
-        let shared = match inode.xattr_block {
-            0 => true,
-            block => u32_at(&self.block(block)?[..], 4) > 1,
-        };
-        if shared {
+        if inode.xattr_block == 0 || self.shares_xattr_block(inode)? {
             self.drop_xattr_block(inode)?;
             let group = u64::from((inode.number - 1) / self.superblock.inodes_per_group);
             let goal = self.superblock.group_span(group).0;
@@ -152,8 +186,13 @@ impl Op<'_> {
         })
     }
 
+    /// Whether other inodes have its block of attributes too.
+    pub(crate) fn shares_xattr_block(&self, inode: &Inode) -> Result<bool> {
+        Ok(inode.xattr_block != 0 && u32_at(&self.block(inode.xattr_block)?[..], 4) > 1)
+    }
+
     /// Gives up its block of attributes, or its share of it.
-    fn drop_xattr_block(&mut self, inode: &mut Inode) -> Result<()> {
+    pub(crate) fn drop_xattr_block(&mut self, inode: &mut Inode) -> Result<()> {
         let block = inode.xattr_block;
         if block == 0 {
             return Ok(());
@@ -171,19 +210,11 @@ impl Op<'_> {
         })
     }
 
-    /// All attributes go, with their inode.
-    pub(crate) fn drop_xattrs(&mut self, inode: &mut Inode) -> Result<()> {
-        if self.raw_xattrs(inode)?.iter().any(|x| x.owner.0 != 0) {
-            return Err(Error::Unsupported("ending an inode with attributes in inodes".into()));
-        }
-        self.drop_xattr_block(inode)
-    }
-
     /// The rest of a file's inline data, among the attributes, goes.
     pub(crate) fn drop_inline_xattr(&mut self, inode: &mut Inode) -> Result<()> {
         match self.set_raw_xattr(inode, INLINE, None, XattrMode::Any) {
             Err(Error::NoAttribute) => Ok(()),
-            other => other,
+            other => other.map(drop),
         }
     }
 }

@@ -20,7 +20,21 @@ const SHAPES: &[&[&str]] = &[
     &["-t", "ext3", "-b", "1024"],
     &["-t", "ext2", "-b", "1024"],
     &["-t", "ext4", "-b", "1024", "-O", "^metadata_csum,uninit_bg,meta_bg,^resize_inode"],
+    &["-t", "ext4", "-b", "1024", "-O", "ea_inode,^metadata_csum"],
 ];
+
+/// Gives files attributes whose values are in inodes.
+fn add_held_values(image: &std::path::Path) {
+    let device = Arc::new(block_device::HostFile::open(image, false).expect("the image"));
+    let ext = Ext::open_rw(device).expect("it mounts");
+    let new = NewInode { mode: 0x81a4, uid: 1, gid: 1, device: (0, 0) };
+    for n in 0..20u8 {
+        let file = ext.make(Ext::ROOT, format!("held {n}").as_bytes(), &new).expect("a file").number;
+        let value = vec![n | 1; 1500 * (usize::from(n) + 1)];
+        ext.set_xattr(file, b"user.held", Some(&value), XattrMode::Any).expect("an attribute");
+    }
+    ext.unmount().expect("it unmounts");
+}
 
 fn walk(ext: &Ext, random: &mut Random) -> Vec<InodeNumber> {
     let mut all = Vec::new();
@@ -83,7 +97,12 @@ fn change(ext: &Ext, all: &[InodeNumber], random: &mut Random) {
                 ext.fallocate(number, how, at, len).map(drop)
             }
             11 => ext
-                .set_xattr(number, b"user.new", Some(&data[..data.len().min(400)]), XattrMode::Any)
+                .set_xattr(
+                    number,
+                    b"user.new",
+                    Some(&data[..data.len().min([400, 9000][random.below(2)])]),
+                    XattrMode::Any,
+                )
                 .map(drop),
             _ => ext.change(number, &Changes { mode: Some(0o600), ..Changes::default() }).map(drop),
         };
@@ -139,6 +158,9 @@ fn no_image_makes_it_panic() {
         let image = dir.path().join("image");
         mke2fs(&image, arguments, "12M");
         Session::new(n as u64).part(&image, 250);
+        if arguments.iter().any(|a| a.contains("ea_inode")) {
+            add_held_values(&image);
+        }
         images.push(std::fs::read(&image).expect("the image"));
     }
     let end = Instant::now() + Duration::from_secs(seconds);
