@@ -284,15 +284,15 @@ fn same_bytes(a: &Side, old: &Inode, b: &Side, new: &Inode) -> std::result::Resu
         let mut n = PIECE.min((new.size - at) as usize);
         if !inline && same_blocks {
             // Holes in both read the same.
-            let (p, q) = (a.ext.run(old, at / block)?, b.ext.run(new, at / block)?);
+            let (p, q) = (a.ext.run(old.number, at / block)?, b.ext.run(new.number, at / block)?);
             if p.physical.is_none() && q.physical.is_none() {
                 at = (p.logical + p.len.min(q.len)).saturating_mul(block);
                 continue;
             }
             n = n.min(usize::try_from(p.len.min(q.len).saturating_mul(block)).unwrap_or(n));
         }
-        a.ext.read(old, at, &mut x[..n])?;
-        b.ext.read(new, at, &mut y[..n])?;
+        a.ext.read(old.number, at, &mut x[..n])?;
+        b.ext.read(new.number, at, &mut y[..n])?;
         if x[..n] != y[..n] {
             return Ok(false);
         }

@@ -1,6 +1,7 @@
 //! What reading and writing share: the device, the geometry, the blocks in memory.
 
 use crate::cache::{Bytes, Cache, Intact};
+use crate::delayed::Delayed;
 use crate::error::{Error, Result};
 use crate::group::{self, Group};
 use crate::inode::{self, Inode, InodeNumber};
@@ -16,6 +17,7 @@ pub(crate) struct Core {
     pub(crate) superblock: Superblock,
     pub(crate) cache: Cache,
     pub(crate) room: Room,
+    pub(crate) delayed: Delayed,
 }
 
 /// Bytes of metadata that are read at once where more than one block of it will be asked for: what the kernel takes of an inode table

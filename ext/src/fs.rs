@@ -2,6 +2,7 @@
 
 use crate::cache::Cache;
 use crate::core::Core;
+use crate::delayed::Delayed;
 use crate::dir::Entry;
 use crate::error::{Error, Result};
 use crate::group::Group;
@@ -83,7 +84,13 @@ fn torn(device: &dyn BlockDevice, bytes: &mut [u8; superblock::SIZE]) -> Option<
 
 pub(crate) fn core_of(device: Arc<dyn BlockDevice>) -> Result<Core> {
     let superblock = read_superblock(&*device)?;
-    Ok(Core { device, superblock, cache: Cache::default(), room: Room::default() })
+    Ok(Core {
+        device,
+        superblock,
+        cache: Cache::default(),
+        room: Room::default(),
+        delayed: Delayed::default(),
+    })
 }
 
 impl Ext {
@@ -138,7 +145,8 @@ impl<R: RawRwLock> Ext<R> {
     /// How much is free.
     pub fn free(&self) -> Result<Free> {
         let _no_change = self.running.read();
-        Ok(Free { blocks: self.core.free_blocks()?, inodes: self.core.free_inodes()? })
+        let blocks = self.core.free_blocks()?.saturating_sub(self.core.delayed.blocks());
+        Ok(Free { blocks, inodes: self.core.free_inodes()? })
     }
 
     /// Blocks that are the file system's own, which statfs(2) does not count.
@@ -153,19 +161,20 @@ impl<R: RawRwLock> Ext<R> {
     /// An inode by its number; ENOENT for one that is free.
     pub fn inode(&self, number: InodeNumber) -> Result<Inode> {
         let _no_change = self.running.read();
-        self.core.inode(number)
+        self.core.viewed(number)
     }
 
-    /// The run that holds the block `logical` of a file, from there on: a hole where nothing is mapped.
-    pub fn run(&self, inode: &Inode, logical: u64) -> Result<Run> {
+    /// The run that holds the block `logical` of a file, from there on: a hole where nothing is mapped. What has been written and waits in
+    /// memory is a hole as well, until it is [settled](Self::settle).
+    pub fn run(&self, number: InodeNumber, logical: u64) -> Result<Run> {
         let _no_change = self.running.read();
-        self.core.run(inode, logical)
+        self.core.run(&self.core.inode(number)?, logical)
     }
 
     /// Reads from a file at a byte; how many bytes there were before its end.
-    pub fn read(&self, inode: &Inode, at: u64, into: &mut [u8]) -> Result<usize> {
+    pub fn read(&self, number: InodeNumber, at: u64, into: &mut [u8]) -> Result<usize> {
         let _no_change = self.running.read();
-        self.core.read(inode, at, into)
+        self.core.read_viewed(number, at, into)
     }
 
     /// Where a symbolic link points.
@@ -189,7 +198,7 @@ impl<R: RawRwLock> Ext<R> {
     /// The inode of a path, with links followed nowhere.
     pub fn find(&self, path: &[u8]) -> Result<Inode> {
         let _no_change = self.running.read();
-        self.core.find(path)
+        self.core.viewed(self.core.find(path)?.number)
     }
 
     /// All extended attributes of an inode; not those that are the file system's own affair.

@@ -15,6 +15,7 @@ mod bytes;
 mod cache;
 mod checksum;
 mod core;
+mod delayed;
 mod dir;
 mod dir_block;
 mod dir_write;

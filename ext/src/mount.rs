@@ -160,7 +160,18 @@ impl<R: RawRwLock> Ext<R> {
     }
 
     /// Runs an operation in the running transaction; commits that before, if it is large.
-    pub(crate) fn operate<T>(&self, work: impl FnOnce(&mut Op<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn operate<T>(&self, mut work: impl FnMut(&mut Op<'_>) -> Result<T>) -> Result<T> {
+        match self.operate_once(&mut work) {
+            // What has been freed is there once that is committed.
+            Err(Error::NoSpace) if !self.running.read().freed.is_empty() => {
+                self.commit()?;
+                self.operate_once(work)
+            }
+            done => done,
+        }
+    }
+
+    fn operate_once<T>(&self, work: impl FnOnce(&mut Op<'_>) -> Result<T>) -> Result<T> {
         let mut running = self.running.write();
         while !running.blocks.is_empty() && running.blocks.len() + ONE_OPERATION > self.most {
             let number = running.number;
@@ -171,8 +182,8 @@ impl<R: RawRwLock> Ext<R> {
         Op::run(&self.core, &mut running, (self.clock)(), work)
     }
 
-    /// Makes everything durable that has been done so far: fsync(2), sync(2).
-    pub fn commit(&self) -> Result<()> {
+    /// Makes everything durable that is in the running transaction.
+    pub(crate) fn commit(&self) -> Result<()> {
         let number = self.running.read().number;
         self.commit_up_to(number)
     }
@@ -227,7 +238,7 @@ impl<R: RawRwLock> Ext<R> {
         if self.running.read().read_only {
             return Ok(());
         }
-        self.commit()?;
+        self.sync()?;
         if let Some(journal) = &mut *self.journal.write() {
             journal.checkpoint(&self.core)?;
         }

@@ -81,11 +81,27 @@ impl<R: RawRwLock> Ext<R> {
         to: (InodeNumber, &[u8]),
         flags: RenameFlags,
     ) -> Result<Option<Inode>> {
+        self.settle_replacing(from, to)?;
         self.operate(|op| op.rename(from, to, flags))
+    }
+
+    /// A file that takes another's name has its content on the disk before: who writes a new version, and renames it, must find the one or
+    /// the other after a crash, even without fsync (auto_da_alloc of ext4).
+    fn settle_replacing(&self, from: (InodeNumber, &[u8]), to: (InodeNumber, &[u8])) -> Result<()> {
+        let source = {
+            let _no_change = self.running.read();
+            if self.core.delayed.blocks() == 0 {
+                return Ok(());
+            }
+            let number = |(dir, name)| self.core.inode(dir).and_then(|dir| self.core.lookup(&dir, name)).ok();
+            number(from).filter(|_| number(to).is_some())
+        };
+        source.map_or(Ok(()), |number| self.settle(number))
     }
 
     /// Ends an inode without names: its blocks and its number become free.
     pub fn release(&self, number: InodeNumber) -> Result<()> {
+        self.core.delayed.forget(number, self.core.block_size());
         let inode = self.inode(number)?;
         if inode.links != 0 {
             return Err(Error::Invalid);
@@ -136,6 +152,9 @@ impl<R: RawRwLock> Ext<R> {
 
     /// Sets a file's size: ftruncate(2).
     pub fn truncate(&self, number: InodeNumber, size: u64) -> Result<Inode> {
+        if size > 0 {
+            self.settle(number)?;
+        }
         let long = self.operate(|op| {
             let mut inode = op.inode(number)?;
             if !inode.is_regular() {
@@ -153,10 +172,12 @@ impl<R: RawRwLock> Ext<R> {
                 inode.size = size;
                 op.add_orphan(&mut inode)?;
                 op.put_inode(&inode)?;
+                op.delayed.forget(number, block);
                 return Ok(Some(old));
             }
             op.cut(&mut inode, size)?;
             op.put_inode(&inode)?;
+            op.delayed.forget(number, block);
             Ok(None)
         })?;
         if let Some(old) = long {
@@ -165,30 +186,11 @@ impl<R: RawRwLock> Ext<R> {
         self.inode(number)
     }
 
-    /// Writes to a file; all of it, or an error.
-    pub fn write(&self, number: InodeNumber, at: u64, data: &[u8]) -> Result<Inode> {
-        let mut done = 0;
-        loop {
-            let inode = self.operate(|op| {
-                let mut inode = op.inode(number)?;
-                if !inode.is_regular() {
-                    return Err(Error::Invalid);
-                }
-                done += op.write_some(&mut inode, at + done as u64, &data[done..])?;
-                op.touch_inode(&mut inode, true);
-                op.put_inode(&inode)?;
-                Ok(inode)
-            })?;
-            if done >= data.len() {
-                return Ok(inode);
-            }
-        }
-    }
-
     /// Changes attributes.
     pub fn change(&self, number: InodeNumber, changes: &Changes) -> Result<Inode> {
         self.operate(|op| {
             let mut inode = op.inode(number)?;
+            inode.mtime = op.delayed.take_mtime(number).unwrap_or(inode.mtime);
             if let Some(mode) = changes.mode {
                 inode.mode = inode.kind() | mode & 0o7777;
             }
@@ -198,6 +200,7 @@ impl<R: RawRwLock> Ext<R> {
             inode.mtime = changes.mtime.unwrap_or(inode.mtime);
             inode.ctime = changes.ctime.unwrap_or(op.now);
             op.put_inode(&inode)?;
+            op.delayed.view(&mut inode, op.block_size());
             Ok(inode)
         })
     }

@@ -42,6 +42,7 @@ impl<R: RawRwLock> Ext<R> {
             Space::Allocate { keep_size } | Space::Zero { keep_size } => !keep_size,
             _ => false,
         };
+        self.settle(number)?;
         let mut from = at;
         loop {
             let (inode, upto) = self.operate(|op| {

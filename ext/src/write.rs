@@ -1,6 +1,7 @@
 //! What files hold, changed: blocks are allocated where something is written, and go when a file is cut.
 
 use crate::bytes::u32_at;
+use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::extents::{MAX_WRITTEN, Slot};
 use crate::inode::{Flags, Inode};
@@ -10,7 +11,7 @@ use crate::transaction::Op;
 /// Blocks that one operation writes, at most: an operation holds the lock.
 pub(crate) const MOST: u64 = 2048;
 
-impl Op<'_> {
+impl Core {
     /// The largest file there can be.
     pub(crate) fn largest(&self, inode: &Inode) -> u64 {
         let size = self.block_size();
@@ -21,6 +22,14 @@ impl Op<'_> {
         (12 + per + per * per + per * per * per).min((1 << 32) - 1) * size
     }
 
+    pub(crate) fn put_data(&self, block: u64, within: u64, data: &[u8]) -> Result<()> {
+        self.device
+            .write_at(data, block * self.block_size() + within)
+            .map_err(|source| Error::Io { block, source })
+    }
+}
+
+impl Op<'_> {
     /// Where the blocks of a file are best: behind those before them, or beside the inode.
     fn goal(&self, inode: &Inode, logical: u64) -> Result<u64> {
         if logical > 0 {
@@ -115,12 +124,6 @@ impl Op<'_> {
         }
         inode.size = inode.size.max(at + len as u64);
         Ok(len)
-    }
-
-    fn put_data(&self, block: u64, within: u64, data: &[u8]) -> Result<()> {
-        self.device
-            .write_at(data, block * self.block_size() + within)
-            .map_err(|source| Error::Io { block, source })
     }
 
     /// Writes blocks that hold nothing yet: what is not written of them reads as zeros.

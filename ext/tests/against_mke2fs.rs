@@ -121,7 +121,7 @@ fn host(dir: &Path, path: &Path, out: &mut BTreeMap<PathBuf, Seen>) {
 fn ours(ext: &Ext, inode: &Inode, path: &Path, out: &mut BTreeMap<PathBuf, Seen>) {
     let content = if inode.is_regular() {
         let mut bytes = vec![0; inode.size as usize];
-        assert_eq!(ext.read(inode, 0, &mut bytes).expect("its bytes"), bytes.len());
+        assert_eq!(ext.read(inode.number, 0, &mut bytes).expect("its bytes"), bytes.len());
         bytes
     } else if inode.is_link() {
         ext.read_link(inode).expect("its target")

@@ -53,9 +53,9 @@ fn walk(ext: &Ext, random: &mut Random) -> Vec<InodeNumber> {
             let _ = ext.xattrs(&child);
             let _ = ext.read_link(&child);
             for at in [0, child.size / 2, child.size.saturating_sub(1000)] {
-                let _ = ext.read(&child, at, &mut buffer);
+                let _ = ext.read(child.number, at, &mut buffer);
             }
-            let _ = ext.run(&child, random.below(1 << 20) as u64);
+            let _ = ext.run(child.number, random.below(1 << 20) as u64);
             if child.is_directory() {
                 dirs.push(entry.inode);
             }
@@ -107,7 +107,7 @@ fn change(ext: &Ext, all: &[InodeNumber], random: &mut Random) {
             _ => ext.change(number, &Changes { mode: Some(0o600), ..Changes::default() }).map(drop),
         };
     }
-    let _ = ext.commit();
+    let _ = ext.sync();
 }
 
 fn random_len(random: &mut Random) -> usize {

@@ -6,10 +6,9 @@
 mod common;
 
 use block_device::{BlockDevice, HostFile, MemDevice};
-use common::{e2fsck, mke2fs};
+use common::{debugfs, e2fsck, mke2fs};
 use ext::{Changes, Ext, InodeNumber, NewInode, Result, XattrMode};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,15 +17,6 @@ const DIRECTORY: NewInode = NewInode { mode: 0x41ed, ..FILE };
 
 fn open_rw(image: &Path) -> Ext {
     Ext::open_rw(Arc::new(HostFile::open(image, false).expect("the image"))).expect("it mounts")
-}
-
-fn debugfs(image: &Path, write: bool, command: &str) -> String {
-    let mut debugfs = Command::new("debugfs");
-    if write {
-        debugfs.arg("-w");
-    }
-    let done = debugfs.args(["-R", command]).arg(image).output().expect("debugfs runs");
-    String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// The number behind a word in what debugfs says of a file.
@@ -64,7 +54,7 @@ fn damaged_blocks_are_refused_each_time() {
     let ext = Ext::open(Arc::new(MemDevice::new(bytes.clone()))).expect("it mounts");
     let group = ext.group(0).expect("the first group");
     let inode = ext.inode(many).expect("it");
-    let in_directory = |n| ext.run(&inode, n).expect("it").physical.expect("a block");
+    let in_directory = |n| ext.run(inode.number, n).expect("it").physical.expect("a block");
     let node = number(&debugfs(&image, false, "stat /pieces"), "(ETB0):");
     let attributes = number(&debugfs(&image, false, "stat /marked"), "File ACL:");
     type Asks = Box<dyn Fn(&Ext) -> Result<()>>;
@@ -80,7 +70,7 @@ fn damaged_blocks_are_refused_each_time() {
         ("a leaf", in_directory(1), look_up(many)),
         ("another leaf", in_directory(3), look_up(many)),
         ("a leaf, listed", in_directory(2), Box::new(move |ext| ext.entries(&ext.inode(many)?).map(drop))),
-        ("extents", node, Box::new(move |ext| ext.run(&ext.inode(pieces)?, 20).map(drop))),
+        ("extents", node, Box::new(move |ext| ext.run(pieces, 20).map(drop))),
         ("attributes", attributes, Box::new(move |ext| ext.xattrs(&ext.inode(marked)?).map(drop))),
         (
             "inodes",
@@ -95,7 +85,7 @@ fn damaged_blocks_are_refused_each_time() {
         (
             "the block bitmap",
             group.block_bitmap,
-            Box::new(move |ext| ext.write(marked, 0, b"some bytes").map(drop)),
+            Box::new(move |ext| ext.write(marked, 0, b"some bytes").and_then(|_| ext.settle(marked))),
         ),
     ];
     for (what, block, ask) in &asked {
@@ -130,7 +120,7 @@ fn what_is_intact_as_one_thing_is_not_as_another() {
     let numbers = [b"a", b"b"].map(|n| ext.make(Ext::ROOT, n, &DIRECTORY).expect("a directory").number);
     ext.unmount().expect("it unmounts");
     let ext = open_rw(&image);
-    let first = ext.run(&ext.inode(numbers[0]).expect("it"), 0).expect("it").physical.expect("a block");
+    let first = ext.run(numbers[0], 0).expect("it").physical.expect("a block");
     drop(ext);
     // The other directory claims the same block: word 5 of the map is where its first extent lies.
     debugfs(&image, true, &format!("set_inode_field /b block[5] {first}"));

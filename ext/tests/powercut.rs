@@ -39,7 +39,7 @@ fn session(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()>
         }
         now.insert(name, bytes);
         if n % 3 == 1 {
-            ext.commit()?;
+            ext.sync()?;
             promised.clone_from(&now);
         }
         if n % 4 == 3 {
@@ -52,7 +52,7 @@ fn session(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()>
             let inode = ext.unlink(dir, &gone[4..])?;
             ext.release(inode.number)?;
             now.remove(&gone);
-            ext.commit()?;
+            ext.sync()?;
             promised.clone_from(&now);
         }
     }
@@ -69,14 +69,14 @@ fn reuse(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()> {
     for name in &names {
         ext.make(dir, name, &FILE)?;
     }
-    ext.commit()?;
+    ext.sync()?;
     for name in &names {
         let inode = ext.unlink(dir, name)?;
         ext.release(inode.number)?;
     }
     let inode = ext.rmdir(Ext::ROOT, b"dir")?;
     ext.release(inode.number)?;
-    ext.commit()?;
+    ext.sync()?;
     // All there is.
     let (inode, piece) = (ext.make(Ext::ROOT, b"large", &FILE)?.number, vec![b'x'; 100_000]);
     let mut size = 0;
@@ -88,10 +88,10 @@ fn reuse(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()> {
         }
     }
     let size = ext.inode(inode)?.size;
-    ext.commit()?;
+    ext.sync()?;
     promised.insert(b"large".to_vec(), vec![b'x'; size as usize]);
     ext.make(Ext::ROOT, b"last", &DIRECTORY)?;
-    ext.commit()
+    ext.sync()
 }
 
 /// What was promised must be there; a name that has gone after that may have been renamed or removed since.
@@ -102,7 +102,7 @@ fn check(image: &Path, promised: &Promised, what: &str) {
         match ext.find(name) {
             Ok(inode) => {
                 let mut read = vec![0; inode.size as usize];
-                ext.read(&inode, 0, &mut read).expect("its bytes");
+                ext.read(inode.number, 0, &mut read).expect("its bytes");
                 assert!(read == *bytes, "{what}: {} holds other bytes", String::from_utf8_lossy(name));
             }
             Err(ext::Error::NotFound) => missing += 1,

@@ -181,7 +181,12 @@ impl Op<'_> {
     pub(crate) fn allocate(&mut self, goal: u64, want: u64) -> Result<(u64, u64)> {
         let sb = &self.superblock;
         let goal = if goal < u64::from(sb.first_data_block) || goal >= sb.blocks { 0 } else { goal };
-        let want = want.clamp(1, u64::from(sb.blocks_per_group)) as usize;
+        // What waits to get a place has a right to it.
+        let spare = self.free_blocks()?.saturating_sub(self.delayed.blocks());
+        if spare == 0 {
+            return Err(Error::NoSpace);
+        }
+        let want = want.clamp(1, spare.min(sb.blocks_per_group.into())) as usize;
         let found = self.search(goal, want)?.ok_or(Error::NoSpace)?;
         let (first, _) = self.superblock.group_span(found.group);
         self.set_blocks(found.group, found.at, found.len, true)?;

@@ -20,6 +20,10 @@ impl Busy {
         self.put(sb, block, len, false);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn put(&mut self, sb: &Superblock, mut block: u64, mut len: u64, set: bool) {
         while len > 0 {
             let (group, within) = sb.group_of(block);

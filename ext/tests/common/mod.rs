@@ -23,6 +23,16 @@ pub(crate) fn e2fsck(image: &Path, what: &str) {
     assert!(checked.status.success(), "{what}:\n{}", String::from_utf8_lossy(&checked.stdout));
 }
 
+/// What debugfs says to a command.
+pub(crate) fn debugfs(image: &Path, write: bool, command: &str) -> String {
+    let mut debugfs = Command::new("debugfs");
+    if write {
+        debugfs.arg("-w");
+    }
+    let done = debugfs.args(["-R", command]).arg(image).output().expect("debugfs runs");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
 /// Shapes of file systems: a name, and how mke2fs makes them.
 pub(crate) const SHAPES: &[(&str, &[&str])] = &[
     ("ext4", &["-t", "ext4"]),

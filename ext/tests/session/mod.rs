@@ -122,7 +122,7 @@ impl Session {
         for n in 0..operations {
             self.step(&ext);
             if n % 50 == 49 {
-                ext.commit().expect("it commits");
+                ext.sync().expect("it commits");
             }
         }
         ext.unmount().expect("it unmounts");
@@ -238,7 +238,7 @@ impl Session {
     fn forget_file(&mut self, ext: &Ext, path: &[u8]) {
         let number = ext.find(path).expect("a file").number;
         ext.truncate(number, 0).expect("it is cut");
-        ext.commit().expect("it commits");
+        ext.sync().expect("it commits");
         let node = self.names[path];
         self.nodes.get_mut(&node).expect("a node").0 = Node::File(Vec::new());
     }
@@ -467,7 +467,7 @@ impl Session {
             }
             Node::File(bytes) => {
                 let mut read = vec![0; inode.size as usize];
-                ext.read(inode, 0, &mut read).expect("its bytes");
+                ext.read(inode.number, 0, &mut read).expect("its bytes");
                 assert!(read == *bytes, "{what}: {shown}: {} of {} bytes", read.len(), bytes.len());
             }
             Node::Link(target) => assert_eq!(&ext.read_link(inode).expect("its target"), target, "{what}"),

@@ -117,7 +117,7 @@ pub(crate) fn of_ext(ext: &Ext) -> Tree {
 fn seen_by_ext(ext: &Ext, inode: &Inode) -> Seen {
     let content = if inode.is_regular() {
         let mut bytes = vec![0; inode.size as usize];
-        assert_eq!(ext.read(inode, 0, &mut bytes).expect("its bytes"), bytes.len());
+        assert_eq!(ext.read(inode.number, 0, &mut bytes).expect("its bytes"), bytes.len());
         bytes
     } else if inode.is_link() {
         ext.read_link(inode).expect("its target")

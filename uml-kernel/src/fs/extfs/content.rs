@@ -19,7 +19,7 @@ pub(super) struct Mapped {
     stored: bool,
 }
 
-/// What mapped files hold, for `mem=`: stores into holes of them show only when it is looked at.
+/// What mapped files hold, and what waits to get its place, for `mem=`: stores into holes of them show only when it is looked at.
 static MAPPED: Mutex<Vec<Weak<OwnedFd>>> = Mutex::new(Rank::Leaf, Vec::new());
 
 /// Bytes that mapped files hold now.
@@ -29,7 +29,8 @@ pub fn held() -> u64 {
         all.retain(|f| f.strong_count() > 0);
         all.iter().filter_map(Weak::upgrade).collect()
     };
-    files.iter().filter_map(|f| rustix::fs::fstat(f).ok()).map(|s| s.st_blocks as u64 * 512).sum()
+    let mapped = files.iter().filter_map(|f| rustix::fs::fstat(f).ok()).map(|s| s.st_blocks as u64 * 512);
+    mapped.sum::<u64>() + super::all().iter().map(|fs| fs.ext().waiting()).sum::<u64>()
 }
 
 /// Bytes that are copied at a time.
@@ -57,7 +58,7 @@ impl Node {
             let n = PIECE.min((inode.size - at) as usize);
             let read = rustix::io::pread(&*mapped.fd, &mut ours[..n], at)?;
             ours[read..n].fill(0);
-            self.fs.ext().read(&inode, at, &mut theirs[..n]).map_err(errno)?;
+            self.fs.ext().read(self.number(), at, &mut theirs[..n]).map_err(errno)?;
             for from in (0..n).step_by(4096) {
                 let end = (from + 4096).min(n);
                 if ours[from..end] != theirs[from..end] {
@@ -76,13 +77,14 @@ impl Node {
             mapped.stored |= shared_write;
             return Ok(mapped.fd.clone());
         }
+        self.fs.ext().settle(self.number()).map_err(errno)?;
         let inode = self.inode()?;
         let fd = Arc::new(sys::memfd(c"disk", inode.size)?);
         MAPPED.lock().push(Arc::downgrade(&fd));
         let mut buffer = vec![0; PIECE];
         let mut at = 0;
         while at < inode.size {
-            let run = self.fs.ext().run(&inode, at / self.block_size()).map_err(errno)?;
+            let run = self.fs.ext().run(self.number(), at / self.block_size()).map_err(errno)?;
             let end = (run.logical + run.len).saturating_mul(self.block_size()).min(inode.size);
             if run.physical.is_none() && !inode.flags.contains(ext::Flags::INLINE_DATA) {
                 at = end;
@@ -97,7 +99,7 @@ impl Node {
     /// Copies a piece of the file into the memfd, as the buffer has room; how many bytes.
     fn read_into(&self, fd: &OwnedFd, inode: &ext::Inode, at: u64, buffer: &mut [u8]) -> Result<u64> {
         let n = buffer.len().min((inode.size - at) as usize);
-        self.fs.ext().read(inode, at, &mut buffer[..n]).map_err(errno)?;
+        self.fs.ext().read(inode.number, at, &mut buffer[..n]).map_err(errno)?;
         let mut done = 0;
         while done < n {
             done += rustix::io::pwrite(fd, &buffer[done..n], at + done as u64)?;
@@ -127,9 +129,9 @@ impl Opened {
     fn write_at(&self, from: &[u8], at: u64) -> Result<usize> {
         let node = &self.node;
         let mapped = node.mapped.lock();
-        let inode = node.fs.changing().write(node.number(), at, from).map_err(errno)?;
+        let (written, inode) = node.fs.changing().write_part(node.number(), at, from).map_err(errno)?;
         if let Some(mapped) = &*mapped {
-            rustix::io::pwrite(&*mapped.fd, from, at)?;
+            rustix::io::pwrite(&*mapped.fd, &from[..written], at)?;
         }
         drop(mapped);
         let mode = u32::from(inode.mode);
@@ -140,7 +142,7 @@ impl Opened {
                 .change(node.number(), &ext::Changes { mode: Some(without as u16), ..Default::default() })
                 .map_err(errno)?;
         }
-        Ok(from.len())
+        Ok(written)
     }
 }
 
@@ -161,7 +163,7 @@ impl FileOps for Opened {
         if let Some(mapped) = &*self.node.mapped.lock() {
             return Ok(rustix::io::pread(&*mapped.fd, into, at)?);
         }
-        self.node.fs.ext().read(&self.node.inode()?, at, into).map_err(errno)
+        self.node.fs.ext().read(self.node.number(), at, into).map_err(errno)
     }
 
     fn write(&self, _: &File, from: &[u8], at: u64) -> Result<usize> {
@@ -179,14 +181,16 @@ impl FileOps for Opened {
     }
 
     fn seek_data(&self, _: &File, at: u64, data: bool) -> Result<u64> {
-        let (node, inode) = (&self.node, self.node.inode()?);
+        let node = &self.node;
+        node.fs.ext().settle(node.number()).map_err(errno)?;
+        let inode = node.inode()?;
         if at >= inode.size {
             return Err(Errno::ENXIO);
         }
         let size = node.block_size();
         let mut here = at;
         while here < inode.size {
-            let run = node.fs.ext().run(&inode, here / size).map_err(errno)?;
+            let run = node.fs.ext().run(node.number(), here / size).map_err(errno)?;
             let is_data =
                 run.physical.is_some() && !run.unwritten || inode.flags.contains(ext::Flags::INLINE_DATA);
             if is_data == data {
@@ -207,7 +211,7 @@ impl FileOps for Opened {
 
     fn sync(&self, _: &File, _: bool) -> Result<()> {
         self.node.write_back()?;
-        self.node.fs.commit()
+        self.node.fs.ext().fsync(self.node.number()).map_err(errno)
     }
 
     fn allocate(&self, _: &File, mode: u32, at: u64, len: u64) -> Result<()> {

@@ -118,9 +118,9 @@ impl ExtFs {
         self.read_only.load(Ordering::SeqCst)
     }
 
-    /// What has been changed becomes durable.
+    /// What has been written and changed becomes durable.
     fn commit(&self) -> Result<()> {
-        self.ext().commit().map_err(errno)
+        self.ext().sync().map_err(errno)
     }
 
     /// The node of an inode.
