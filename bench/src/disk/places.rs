@@ -113,8 +113,7 @@ impl Setup {
         check(Command::new("cp").arg("--sparse=always").args([&self.base, &copy]))?;
         check(Command::new("sync").arg(&copy))?;
         fs::create_dir_all(&mountpoint)?;
-        let script =
-            "mount -o loop $0 $1 && mount -t proc proc $1/proc && exec env -i PATH=$PATH job=$2 chroot $1 /bench.sh";
+        let script = "mount -o loop $0 $1 && mount -t proc proc $1/proc && mount --bind /dev $1/dev && exec env -i PATH=$PATH job=$2 chroot $1 /bench.sh";
         // A mount namespace of its own: nothing is left mounted.
         let mut command = Command::new("unshare");
         command.args(["-m", "sh", "-c", script]).args([&copy, &mountpoint]).arg(job).stderr(Stdio::null());
