@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """console.py COMMAND [EXPECTED=>TYPED]...: runs a command on a terminal of its own, waits for each text and types each answer, then for
-the end. Shows all of it. Exit status: the command's, or 99 if a text does not come."""
+the end. Shows all of it. A step EXPECTED=>KILL kills the command with SIGKILL and ends there, with 0. Exit status: the command's, or 99 if
+a text does not come."""
 import os, pty, select, sys, time
 
 PATIENCE = 120
@@ -35,6 +36,16 @@ def main():
             seen += data
         seen = seen[seen.index(expected.encode()) + len(expected.encode()):]
         print(f"<{time.time() - start:.1f} s>", end="", flush=True)
+        if typed == "KILL":
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+            # What it has left running would still hold the disk: processes of its group, which the real UML has several of.
+            try:
+                os.killpg(pid, 9)
+            except ProcessLookupError:
+                pass
+            print(f"\nconsole.py: killed after {time.time() - start:.1f} s")
+            sys.exit(0)
         os.write(fd, typed.encode() + b"\n")
     until = time.time() + PATIENCE
     while read(until):

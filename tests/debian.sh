@@ -1,52 +1,99 @@
 #!/usr/bin/env bash
-# debian.sh [DIR]: Debian 12 with sysvinit, made by debootstrap, boots from a COW disk, works, restarts and halts; the real linux.uml boots
-# the same disk, and ours what that has left. Needs root (debootstrap), the network, and some minutes; DIR keeps the image for the next time.
+# debian.sh [DIR]: Debian 12 with sysvinit, made by debootstrap, boots from a COW disk, works, restarts and halts; then the real UMLs, 6.1 and 7.2,
+# and ours boot the same disk in turn, each what the others have left, halted or killed. Needs root (debootstrap), the network, and some
+# minutes; DIR keeps the image for the next time.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 dir=${1:-$(mktemp -d)}
 mkdir -p "$dir" && cd "$dir"
 if [ "$(id -u)" != 0 ]; then echo "SKIPPED: debian.sh: debootstrap needs root"; exit 0; fi
-command -v debootstrap >/dev/null || apt-get install -y -q --no-install-recommends debootstrap >/dev/null
-if [ ! -e debian.img ]; then
-    rm -rf tree
-    debootstrap --variant=minbase --exclude=systemd,systemd-sysv \
-        --include=sysvinit-core,sysv-rc,login,passwd,util-linux,e2fsprogs,procps,cron,openssh-client,less,vim-tiny \
-        bookworm tree > debootstrap.log
-    # What an administrator sets up: a login on the console, no password, where the root is.
-    chroot tree passwd -d root > /dev/null
-    sed -i 's/^1:2345:respawn:.*/1:2345:respawn:\/sbin\/getty 38400 tty0/; s/^\([2-6]\):23:respawn/#&/' tree/etc/inittab
-    echo uml > tree/etc/hostname
-    echo '/dev/ubda / ext4 errors=remount-ro 0 1' > tree/etc/fstab
-    # A package to install, from files alone.
-    mkdir -p hello/DEBIAN hello/usr/bin
-    printf 'Package: hello-uml\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: says hello\n' > hello/DEBIAN/control
-    printf '#!/bin/sh\necho hello from a package\n' > hello/usr/bin/hello-uml
-    chmod 755 hello/usr/bin/hello-uml
-    dpkg-deb -b hello tree/root/hello.deb > /dev/null
-    mke2fs -q -t ext4 -d tree debian.img 1G
-fi
+"$top/scripts/make-debian.sh" .
 sum=$(sha256sum debian.img)
+console="$top/tests/console.py"
+words="mem=512M ubd0=session.cow,debian.img root=/dev/ubda con0=fd:0,fd:1 con=null quiet"
+prompt=':~# '
+
+# The disk as whoever stopped has left it: clean, and the base as it was.
 healthy() {
     rm -f merged.img
     "$top/target/release/uml_moo" session.cow merged.img
     e2fsck -fn merged.img | tail -1
     echo "$sum" | sha256sum -c -
 }
-console="$top/tests/console.py"
-words="mem=512M ubd0=session.cow,debian.img root=/dev/ubda con0=fd:0,fd:1 con=null quiet"
+
+# After a kill: the journal is there to be replayed, and when it has been, nothing is left to mend. On a copy: the next boot is to do it itself.
+recoverable() {
+    rm -f merged.img
+    "$top/target/release/uml_moo" session.cow merged.img
+    # E2fsck's 1: it has changed something, which is the journal.
+    e2fsck -p merged.img || [ $? = 1 ]
+    e2fsck -fn merged.img | tail -1
+    echo "$sum" | sha256sum -c -
+}
+
+# Who boots: NAME; prints its program and the words of its own.
+program() {
+    case $1 in
+        ours) echo "$top/target/release/uml-kernel" ;;
+        6.1) echo linux.uml ;;
+        7.2) echo "$uml72" ;;
+        7.2-seccomp) echo "$uml72 seccomp=on" ;;
+    esac
+}
+
+# A session: boots NAME, sees what all before it wrote, writes its own, halts.
+turn() {
+    echo "=== $1 boots what $last left"
+    python3 "$console" "$(program "$1") $words" "login: =>root" "$prompt=>cat trail; echo $1 >> trail; hello-uml" \
+        "$prompt=>echo lines=\$(grep -c . trail).; service rsyslog status; halt" | tee turn.log
+    grep -q "hello from a package" turn.log
+    trail=$((trail + 1))
+    grep -q "lines=$trail\." turn.log || { echo "$1 does not see the $((trail - 1)) lines before its own"; exit 1; }
+    last=$1
+    healthy
+}
+
+# The same, but killed while it writes: what was synced has to be there for the next.
+killed() {
+    echo "=== $1 boots what $last left, and is killed"
+    python3 "$console" "$(program "$1") $words" "login: =>root" "$prompt=>cat trail; echo $1 killed >> trail; sync; echo synced-\$((6*7))" \
+        "synced-42=>cp -r /usr/share/perl5 /var/tmp/\$(date +%s); while :; do echo \$RANDOM > /var/tmp/f\$RANDOM; done & sleep 3; echo now-\$((6*7))" \
+        'now-42=>KILL'
+    trail=$((trail + 1))
+    last="$1, killed"
+    recoverable
+}
+
 rm -f session.cow
-python3 "$console" "$top/target/release/uml-kernel $words" 'login: =>root' \
-    ':~# =>dpkg -i hello.deb && hello-uml' ':~# =>apt-get install -y --reinstall ./hello.deb' \
-    ':~# =>useradd -m bob && su - bob -c "id; echo mine > file; ls -l file"' \
-    ':~# =>ssh-keygen -q -t ed25519 -N "" -f key && cat key.pub' ':~# =>service cron status' \
-    ':~# =>echo one > one; reboot' 'login: =>root' ':~# =>cat one; hello-uml; ls /home/bob' ':~# =>shutdown -h now'
+# cron's line may come only with the next full minute: waits for it, and for logger's.
+python3 "$console" "$(program ours) $words" 'login: =>root' \
+    "$prompt=>dpkg -i hello.deb && hello-uml" "$prompt=>apt-get install -y --reinstall ./hello.deb" \
+    "$prompt=>useradd -m bob && su - bob -c \"id; echo mine > file; ls -l file\"" \
+    "$prompt=>ssh-keygen -q -t ed25519 -N '' -f key && cat key.pub" "$prompt=>service cron status; service rsyslog status" \
+    "$prompt=>logger -t probe it is \$((6*7)); until grep 'probe: it is 42' /var/log/syslog; do sleep 0.2; done" \
+    "$prompt=>until grep 'CRON.*true' /var/log/syslog; do sleep 1; done" \
+    "$prompt=>echo one > trail; reboot" 'login: =>root' "$prompt=>cat trail; hello-uml; ls /home/bob" "$prompt=>shutdown -h now"
 healthy
 "$top/target/release/cowtool" status session.cow | grep -v ' /var/' || true
-if command -v linux.uml >/dev/null; then
-    python3 "$console" "linux.uml $words" 'login: =>root' ':~# =>cat one; hello-uml; echo two > two; sync; halt'
-    healthy
-    python3 "$console" "$top/target/release/uml-kernel $words" 'login: =>root' ':~# =>cat one two; halt'
-    healthy
-else
-    echo "SKIPPED: the real linux.uml is not installed (user-mode-linux)"
-fi
+trail=1 last=ours
+real=()
+if command -v linux.uml >/dev/null; then real+=(6.1); else echo "SKIPPED: the real linux.uml is not installed (user-mode-linux)"; fi
+uml72=$top/bench/out/uml72/linux.uml
+[ -x "$uml72" ] || "$top/bench/get_uml72.sh" "${uml72%/*}" || true
+if [ -x "$uml72" ]; then real+=(7.2 7.2-seccomp); else echo "SKIPPED: UML 7.2 cannot be fetched"; fi
+for name in "${real[@]}"; do turn "$name"; done
+turn ours
+for name in "${real[@]}"; do
+    killed ours
+    turn "$name"
+    killed "$name"
+    turn ours
+done
+# The merged image is a disk by itself.
+for name in "${real[@]}"; do
+    echo "=== $name boots the merged image"
+    python3 "$console" "$(program "$name") mem=512M ubd0=merged.img root=/dev/ubda con0=fd:0,fd:1 con=null quiet" 'login: =>root' \
+        "$prompt=>cat trail; hello-uml; halt"
+    e2fsck -fn merged.img | tail -1
+done
+echo "debian.sh: all turns done"

@@ -167,7 +167,7 @@ impl Setup {
 }
 
 /// A peer that a script unpacks into a directory of its own, once; `None`, said, if it cannot be had.
-fn fetched(dir: &Path, script: &str, program: &str, report: &mut Report) -> Option<PathBuf> {
+pub(crate) fn fetched(dir: &Path, script: &str, program: &str, report: &mut Report) -> Option<PathBuf> {
     let program = dir.join(program);
     if !program.exists()
         && let Err(e) = check(Command::new("bash").arg(dir.join(script)).arg(program.parent()?))
@@ -241,7 +241,7 @@ fn show(title: &str, lines: &[Line], figures: &Figures, unit: &str, report: &mut
 }
 
 /// `uml-kernel` of this workspace, beside this program.
-fn build_ours() -> Result<PathBuf> {
+pub(crate) fn build_ours() -> Result<PathBuf> {
     let this = env::current_exe().context("finding this program")?;
     if let Some(cargo) = env::var_os("CARGO") {
         let mut build = Command::new(cargo);

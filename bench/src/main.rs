@@ -6,6 +6,7 @@
 
 mod cloning;
 mod device;
+mod disk;
 mod images;
 mod kernel;
 mod lookup;
@@ -64,6 +65,14 @@ struct Args {
     /// The real uml_moo
     #[arg(long, default_value = "/usr/bin/uml_moo")]
     real: PathBuf,
+
+    /// Debian's image, to time its boot (scripts/make-debian.sh DIR makes DIR/debian.img)
+    #[arg(long, env = "BENCH_DEBIAN")]
+    debian: Option<PathBuf>,
+
+    /// Guests at once on one base
+    #[arg(long, default_value_t = 20)]
+    guests: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,6 +81,7 @@ enum Suite {
     Device,
     Clone,
     Kernel,
+    Disk,
     All,
 }
 
@@ -92,10 +102,13 @@ fn main() -> Result<()> {
         need = need.max(args.clone_size * 3);
     }
     measure::catch_signals()?;
-    if args.suite == Suite::Kernel {
+    if matches!(args.suite, Suite::Kernel | Suite::Disk) {
         let mut report = Report::new()?;
         report.note(&format!("{}.", workdir::machine()));
-        kernel::suite(args.runs, &mut report)?;
+        match args.suite {
+            Suite::Disk => disk::suite(&args, &mut report)?,
+            _ => kernel::suite(args.runs, &mut report)?,
+        }
         return report.finish();
     }
     let dir = WorkDir::choose(args.dir.as_deref(), need)?;
@@ -124,6 +137,9 @@ fn main() -> Result<()> {
     drop(pool);
     if wants(Suite::Kernel) {
         kernel::suite(args.runs, &mut report)?;
+    }
+    if wants(Suite::Disk) {
+        disk::suite(&args, &mut report)?;
     }
     report.note(&format!("{}.", workdir::machine()));
     report.finish()
