@@ -131,6 +131,11 @@ impl<R: RawRwLock> Ext<R> {
         &self.core.superblock
     }
 
+    /// Whether nothing is written: it was opened so, or something could not be committed.
+    pub fn is_read_only(&self) -> bool {
+        self.running.read().read_only
+    }
+
     /// Whether it was not unmounted, and its journal has been replayed.
     pub fn was_recovered(&self) -> bool {
         self.recovered

@@ -155,7 +155,12 @@ fn a_second_disk_is_mounted() {
 #[test]
 fn what_was_synced_survives_a_kill() {
     let disk = Disk::new(&["-t", "ext4"]);
-    let script = "n=0; while :; do n=$((n+1)); head -c $((n * 37 % 5000)) /bin/bash > /root/f$n; rm -f /root/f$((n-20)); sync /root/f$n /root; echo $n; done";
+    // Every other file is durable by fsync, the rest because each write of it is (O_DSYNC).
+    let script = r#"n=0; while :; do n=$((n+1)); size=$((n * 37 % 5000))
+        rm -f /root/f$((n-20))
+        if [ $((n % 2)) = 0 ]; then head -c $size /bin/bash > /root/f$n; sync /root/f$n
+        else dd if=/bin/bash of=/root/f$n bs=$size count=1 oflag=dsync status=none; fi
+        sync /root; echo $n; done"#;
     let mut synced = 0u32;
     for round in 0..8 {
         let cow = format!("k{round}.cow");

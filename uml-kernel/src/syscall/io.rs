@@ -77,7 +77,7 @@ pub(super) const TABLE: &[Entry] = &[
     partial(
         libc::SYS_pwritev2,
         "pwritev2",
-        "RWF flags but RWF_APPEND have no effect",
+        "RWF_HIPRI and RWF_NOWAIT have no effect",
         |ctx, [fd, iov, n, offset, _, flags]| {
             if flags & !0x1f != 0 {
                 return Err(Errno::EOPNOTSUPP);
@@ -89,10 +89,13 @@ pub(super) const TABLE: &[Entry] = &[
             };
             let iov = vector(&ctx.memory(), iov, n)?;
             const APPEND: u64 = 0x10;
-            if flags & APPEND != 0 && file.ops().seekable() {
-                return append(ctx, &file, &iov, at.is_none());
-            }
-            write_from(ctx, &file, &iov, at)
+            const DURABLE: u64 = 2 | 4;
+            let done = if flags & APPEND != 0 && file.ops().seekable() {
+                append(ctx, &file, &iov, at.is_none())?
+            } else {
+                write_pieces(ctx, &file, &iov, at)?
+            };
+            settled(&file, done, flags & DURABLE != 0)
         },
     ),
     full(libc::SYS_lseek, "lseek", lseek),
@@ -331,6 +334,19 @@ pub(super) fn write_from(
     iov: &[(u64, u64)],
     at: Option<u64>,
 ) -> Result<u64> {
+    let done = write_pieces(ctx, file, iov, at)?;
+    settled(file, done, false)
+}
+
+/// What has been written to a regular file is durable, if it was opened with O_DSYNC (which is a part of O_SYNC), or if `asked`.
+fn settled(file: &File, done: u64, asked: bool) -> Result<u64> {
+    if done > 0 && (asked || file.flags().contains(OpenFlags::DSYNC)) && file.attr()?.kind() == kind::REG {
+        file.ops().sync(file, true)?;
+    }
+    Ok(done)
+}
+
+fn write_pieces(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at: Option<u64>) -> Result<u64> {
     file.check_write()?;
     reachable(iov)?;
     check_direct(file, iov)?;
@@ -534,6 +550,7 @@ fn copy(
     if from.is_none() {
         *input.pos().lock() = start + done;
     }
+    settled(out, done, false)?;
     Ok((done, start + done))
 }
 

@@ -1,4 +1,4 @@
-//! Commits in the background: some seconds after the first change, and never while there is none.
+//! Writes back and commits in the background: some seconds after the first change, and never while there is none.
 
 use super::ExtFs;
 use parking_lot::{Condvar, Mutex};
@@ -51,6 +51,7 @@ impl Committer {
 
 fn run(fs: &Weak<ExtFs>, shared: &(Mutex<State>, Condvar)) {
     let (state, cond) = shared;
+    let mut failed = false;
     loop {
         {
             let mut state = state.lock();
@@ -72,9 +73,19 @@ fn run(fs: &Weak<ExtFs>, shared: &(Mutex<State>, Condvar)) {
         if fs.is_read_only() {
             continue;
         }
-        if let Err(e) = fs.commit() {
-            crate::log!("{}: cannot be committed, and is read-only from now on: {e}", fs.kind);
-            return;
+        match fs.commit() {
+            Ok(()) => failed = false,
+            Err(e) if fs.ext().is_read_only() => {
+                crate::log!("{}: cannot be committed, and is read-only from now on: {e}", fs.kind);
+                return;
+            }
+            Err(e) => {
+                // What could not be written still waits: the host's disk may have room later.
+                if !std::mem::replace(&mut failed, true) {
+                    crate::log!("{}: what has been written does not reach the disk: {e}", fs.kind);
+                }
+                shared.0.lock().changed = true;
+            }
         }
     }
 }
