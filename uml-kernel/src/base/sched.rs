@@ -14,11 +14,16 @@ use std::time::Duration;
 /// How long a task runs while others wait.
 pub const SLICE: u64 = 4_000_000;
 
+/// How often, in nanoseconds, the host may choose anew where a vCPU that wakes goes on: the stub follows, and its cache is cold.
+const PLACE: u64 = 100_000_000;
+
 /// One vCPU.
 #[derive(Debug)]
 struct Cpu {
     /// The host CPU that it is pinned to.
-    host_cpu: usize,
+    host_cpu: AtomicUsize,
+    /// When the host was last asked for a better one.
+    placed: AtomicU64,
     in_guest: AtomicBool,
     need_resched: AtomicBool,
     kicker: parking_lot::Mutex<Option<Kicker>>,
@@ -38,6 +43,8 @@ struct Scheduler {
     run: Mutex<VecDeque<Arc<Fiber>>>,
     runnable: AtomicUsize,
     cpus: std::sync::OnceLock<Vec<Cpu>>,
+    /// What they may be moved between, if there are more host CPUs than vCPUs.
+    choice: std::sync::OnceLock<Vec<usize>>,
     idle: parking_lot::Mutex<Idle>,
     idle_cond: Condvar,
     /// As in `idle`, to be looked at without its lock.
@@ -49,6 +56,7 @@ static SCHED: Scheduler = Scheduler {
     run: Mutex::new(Rank::Run, VecDeque::new()),
     runnable: AtomicUsize::new(0),
     cpus: std::sync::OnceLock::new(),
+    choice: std::sync::OnceLock::new(),
     idle: parking_lot::Mutex::new(Idle { sleeping: 0, stop: false, paused: false }),
     paused: AtomicBool::new(false),
     idle_cond: Condvar::new(),
@@ -81,7 +89,7 @@ pub fn this_cpu() -> usize {
 
 /// The host CPU of the vCPU that runs the caller.
 pub fn host_cpu() -> usize {
-    cpu().map_or(0, |c| c.host_cpu)
+    cpu().map_or(0, |c| c.host_cpu.load(Ordering::Relaxed))
 }
 
 /// Fibers that could run and do not.
@@ -143,9 +151,16 @@ pub fn kick_thread(kicker: &Kicker) {
 
 /// Starts `n` vCPU threads.
 pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
+    // From where the host's scheduler has put us on: many guests are not to sit on the same CPU.
+    let here = sys::current_cpu();
+    let first = host_cpus.iter().position(|c| *c == here).unwrap_or(0);
+    if n < host_cpus.len() {
+        let _ = SCHED.choice.set(host_cpus.to_vec());
+    }
     let cpus = (0..n)
         .map(|i| Cpu {
-            host_cpu: host_cpus[i % host_cpus.len()],
+            host_cpu: AtomicUsize::new(host_cpus[(first + i) % host_cpus.len()]),
+            placed: AtomicU64::new(0),
             in_guest: AtomicBool::new(false),
             need_resched: AtomicBool::new(false),
             kicker: parking_lot::Mutex::new(None),
@@ -157,7 +172,7 @@ pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
     for i in 0..n {
         std::thread::Builder::new().name(format!("vcpu{i}")).spawn(move || {
             CPU.set(i);
-            let _ = sys::pin(0, host_cpu());
+            let _ = sys::pin(0, &[host_cpu()]);
             run();
         })?;
     }
@@ -242,6 +257,10 @@ fn idle(cpu: &Cpu) -> bool {
     }
     let start = time::now();
     idle.sleeping += 1;
+    let choice = SCHED.choice.get().filter(|_| start - cpu.placed.load(Ordering::Relaxed) >= PLACE);
+    if let Some(choice) = choice {
+        let _ = sys::pin(0, choice);
+    }
     match timer::next() {
         Some(deadline) => {
             SCHED.idle_cond.wait_for(&mut idle, time::until(deadline));
@@ -249,6 +268,12 @@ fn idle(cpu: &Cpu) -> bool {
         None => SCHED.idle_cond.wait(&mut idle),
     }
     idle.sleeping -= 1;
+    if choice.is_some() {
+        let here = sys::current_cpu();
+        let _ = sys::pin(0, &[here]);
+        cpu.host_cpu.store(here, Ordering::Relaxed);
+        cpu.placed.store(time::now(), Ordering::Relaxed);
+    }
     cpu.idle_ns.fetch_add(time::now() - start, Ordering::Relaxed);
     true
 }

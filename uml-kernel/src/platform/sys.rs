@@ -151,12 +151,18 @@ pub fn is_child(pid: i32) -> bool {
     }
 }
 
-/// Keeps a thread on one CPU.
-pub fn pin(tid: i32, cpu: usize) -> Result<()> {
+/// The CPU that this thread is on.
+pub fn current_cpu() -> usize {
+    // SAFETY: it takes nothing.
+    usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
+}
+
+/// Keeps a thread on some CPUs.
+pub fn pin(tid: i32, cpus: &[usize]) -> Result<()> {
     // SAFETY: all-zero is a valid set; `CPU_SET` bounds its index.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        cpus.iter().for_each(|c| libc::CPU_SET(*c, &mut set));
         check(libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), &set).into()).map(drop)
     }
 }

@@ -142,7 +142,7 @@ impl StubThread {
     /// Puts the thread on a CPU.
     pub fn move_to(&mut self, cpu: usize) {
         if self.cpu != Some(cpu) {
-            let _ = self.stub.pid().with(|_| sys::pin(self.tid, cpu));
+            let _ = self.stub.pid().with(|_| sys::pin(self.tid, &[cpu]));
             self.cpu = Some(cpu);
         }
     }
