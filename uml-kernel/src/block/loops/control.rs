@@ -68,7 +68,8 @@ impl FileOps for Control {
                 remove(index).map(|()| 0)
             }
             LOOP_CTL_GET_FREE => {
-                let free = LOOPS.lock().clone().into_iter().find(|(_, l)| !l.is_bound());
+                let all = LOOPS.lock().clone();
+                let free = all.into_iter().find(|(_, device)| !device.is_bound());
                 free.map_or_else(add_next, |(index, _)| Ok(index))
             }
             _ => Err(Errno::ENOSYS),

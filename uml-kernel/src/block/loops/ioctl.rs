@@ -1,6 +1,7 @@
 //! The ioctls of a loop device (linux/loop.h), as lo_ioctl answers them.
 
-use super::{Backing, Bound, Flags, Loop, Setup};
+use super::worker::Backing;
+use super::{Bound, Flags, Loop, Setup};
 use crate::base::{Errno, Result};
 use crate::block::file::{disk_of, is_alone};
 use crate::block::ioctl::Caller;
@@ -179,9 +180,7 @@ impl Asked<'_> {
             setup.flags = Flags::from_bits(info.flags).ok_or(Errno::EINVAL)?;
             (setup.offset, setup.limit, setup.name) = (info.offset, info.limit, info.name);
         }
-        if block_size != 0 {
-            setup.block = block(block_size)?;
-        }
+        setup.block = block(block_size)?;
         if !file.flags().writes() || !self.file.flags().writes() {
             setup.flags |= Flags::READ_ONLY;
         }
@@ -195,7 +194,8 @@ impl Asked<'_> {
             }
             *bound = Some(Bound { backing, setup, size, keeps_space: false, ending: false });
         }
-        self.disk.set_read_only(false);
+        // As on Linux, it stays so when the file is gone.
+        self.disk.set_read_only(setup.flags.contains(Flags::READ_ONLY));
         parts::rescan(self.disk);
         Ok(())
     }
@@ -278,21 +278,21 @@ impl Asked<'_> {
         Ok(middle.pad(232).0)
     }
 
-    /// struct loop_info; EOVERFLOW for what does not fit.
+    /// struct loop_info, which has no limit; EOVERFLOW for an offset that does not fit.
     fn old_status(&self) -> Result<Vec<u8>> {
         let bound = self.device.look()?;
         let ((dev, ino, rdev), setup) = (self.file_numbers(&bound)?, &bound.setup);
         let offset = i32::try_from(setup.offset).map_err(|_| Errno::EOVERFLOW)?;
-        if setup.limit > 0 {
-            return Err(Errno::EOVERFLOW);
-        }
         let head = Packer::new().u32(self.index()).u32(0).u64(dev).u64(ino).u64(rdev);
         let middle = head.i32(offset).u32(0).u32(0).u32(setup.flags.bits()).bytes(&setup.name);
         Ok(middle.pad(168).0)
     }
 }
 
-/// A size that blocks can have.
+/// A size that blocks can have; 0 is the usual one.
 fn block(size: u32) -> Result<u32> {
+    if size == 0 {
+        return Ok(super::BLOCK);
+    }
     if (512..=LARGEST).contains(&size) && size.is_power_of_two() { Ok(size) } else { Err(Errno::EINVAL) }
 }
