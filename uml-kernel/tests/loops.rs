@@ -94,7 +94,7 @@ const DIVIDED: &str = r"
 set -e
 exec 2>&1
 truncate -s 40M /tmp/image
-printf '1M,8M\\n9M,16M\\n,\\n' | sfdisk -q /tmp/image
+printf '1M,8M\n9M,16M\n,\n' | sfdisk -q /tmp/image
 losetup -P -f --show /tmp/image
 cat /proc/partitions | grep loop
 ls /sys/block/loop0 | grep loop0p
@@ -106,18 +106,17 @@ cp /bin/bash /mnt/bash
 umount /mnt
 e2fsck -fn /dev/loop1 > /tmp/checked; echo $?
 losetup -d /dev/loop1
-sfdisk -q --delete /dev/loop0 3
+sfdisk -q --delete /dev/loop0 2
 cat /proc/partitions | grep loop
 # Devices on devices, and on a disk.
 losetup /dev/loop4 /dev/loop0p1; losetup /dev/loop5 /dev/loop4
 (losetup /dev/loop4 /dev/loop5) || echo refused
 mkfs.ext4 -q -F /dev/loop5; mount -t ext4 /dev/loop5 /mnt; echo deep > /mnt/file
 truncate -s 4M /mnt/image; mkfs.ext4 -q /mnt/image; mkdir /tmp/m; mount -o loop /mnt/image /tmp/m; echo deeper > /tmp/m/file; sync
-(umount /mnt) || true
 umount /tmp/m; umount /mnt
 losetup -d /dev/loop4; losetup -d /dev/loop5; losetup -D
 losetup -n -O NAME
-mount -o loop,offset=1M /tmp/image /mnt; cat /mnt/file; umount -l /mnt
+mount -o loop,offset=1M,sizelimit=8M /tmp/image /mnt; cat /mnt/file; umount /mnt
 losetup /dev/loop20 /tmp/image; ls -l /dev/loop20 /dev/loop-control
 ";
 
@@ -128,11 +127,18 @@ fn partitions_and_devices_on_devices() {
     let squeezed: Vec<String> =
         said.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let lines: Vec<&str> = squeezed.iter().map(String::as_str).collect();
-    print!("{said}");
-    let table = ["7 0 40960 loop0", "259 0 8192 loop0p1", "259 1 16384 loop0p2"];
-    assert_eq!(lines[0], "/dev/loop0");
-    assert_eq!(&lines[1..4], &table);
-    assert!(said.contains("loop20") && said.contains("deep\n"));
+    assert_eq!(lines[0], "/dev/loop0", "{said}");
+    assert_eq!(
+        &lines[1..5],
+        &["7 0 40960 loop0", "259 0 8192 loop0p1", "259 1 16384 loop0p2", "259 2 15360 loop0p3"],
+        "{said}"
+    );
+    assert_eq!(&lines[5..9], &["loop0p1", "loop0p2", "loop0p3", "/dev/loop1"], "{said}");
+    assert!(lines[9].ends_with("Device or resource busy"), "{said}");
+    assert_eq!(&lines[11..14], &["0", "7 0 40960 loop0", "259 0 8192 loop0p1"], "{said}");
+    assert!(lines[14].ends_with("busy") && lines[15..17] == ["refused", "deep"], "{said}");
+    assert!(lines[17].starts_with("crw-------") && lines[17].contains(" 10, 237 "), "{said}");
+    assert!(lines[18].starts_with("brw-rw----") && lines[18].contains(" 7, 20 "), "{said}");
 }
 
 /// Killed while it writes through a loop device: what was synced above is there, and nothing is damaged, above or below.
