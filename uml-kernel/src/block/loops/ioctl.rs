@@ -229,7 +229,7 @@ impl Asked<'_> {
 
     fn set_status(&self, bound: &Bound, info: &Info) -> Result<()> {
         let (before, asked) = (bound.setup.flags, Flags::from_bits_truncate(info.flags) & SETTABLE);
-        let flags = before - CLEARABLE | asked;
+        let flags = (before - CLEARABLE) | asked;
         let mut setup = Setup { flags, name: info.name, ..bound.setup };
         let moved = (setup.offset, setup.limit) != (info.offset, info.limit);
         (setup.offset, setup.limit) = (info.offset, info.limit);
