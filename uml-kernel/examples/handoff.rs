@@ -4,7 +4,7 @@ use uml_kernel::mm::UserMemory;
 use uml_kernel::platform::*;
 
 fn main() -> std::io::Result<()> {
-    sys::pin(0, 0)?;
+    sys::pin(0, &[0])?;
     let platform = Platform::start()?;
     let mut t = platform.fresh(0)?;
     t.move_to(0);

@@ -4,9 +4,10 @@
 #![allow(clippy::expect_used)]
 
 mod image;
+mod session;
 
 use image::{output, text};
-use std::path::{Path, PathBuf};
+use session::Disk;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -31,67 +32,6 @@ const PROGRAMS: &[&str] = &[
     "umount",
 ];
 
-/// Copies a program and what it is linked with to the same paths below `tree`.
-fn install(tree: &Path, name: &str) {
-    let found = output("sh", &["-c", &format!("command -v {name}")]);
-    let program = PathBuf::from(text(&found.stdout).trim());
-    let linked = output("ldd", &[program.to_str().expect("a path")]);
-    let listed = text(&linked.stdout);
-    let libraries = listed.split_whitespace().filter(|w| w.starts_with('/')).map(PathBuf::from);
-    for file in libraries.chain([program.clone()]) {
-        let to = match file == program {
-            true => tree.join("bin").join(name),
-            false => tree.join(file.strip_prefix("/").expect("absolute")),
-        };
-        std::fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
-        std::fs::copy(&file, &to).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    }
-}
-
-struct Disk {
-    dir: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new(arguments: &[&str]) -> Disk {
-        let dir = tempfile::tempdir().expect("a directory");
-        let tree = dir.path().join("tree");
-        for d in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "mnt"] {
-            std::fs::create_dir_all(tree.join(d)).expect("a directory");
-        }
-        PROGRAMS.iter().for_each(|p| install(&tree, p));
-        std::fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/bash\n").expect("a file");
-        let disk = Disk { dir };
-        image::make(&disk.path("base.img"), &tree, arguments, "160M");
-        disk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn kernel(&self, disk: &str, script: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_uml-kernel"));
-        command.current_dir(self.dir.path()).args(["run", "--disk", disk, "--", "/bin/bash", "-c", script]);
-        command.env("PATH", "/bin").stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a script in a guest; what it said.
-    fn run(&self, disk: &str, script: &str) -> String {
-        let out = self.kernel(disk, script).output().expect("it runs");
-        assert!(out.status.success(), "{script}: {}\n{}", out.status, text(&out.stderr));
-        text(&out.stdout)
-    }
-
-    /// What a COW disk shows, as an image; e2fsck looks at it.
-    fn flat(&self, cow: &str, name: &str) -> PathBuf {
-        let image = self.path(name);
-        image::flatten(&self.path(cow), &image);
-        image
-    }
-}
-
 const SESSION: &str = "
 set -e
 mkdir /root/dir /root/gone
@@ -108,7 +48,7 @@ cat /root/link /root/hard /root/moved; ls /root /root/dir; sha256sum < /root/par
 #[test]
 fn a_session_on_a_cow_disk() {
     for shape in [&["-t", "ext4"][..], &["-t", "ext4", "-b", "4096"], &["-t", "ext3"], &["-t", "ext2"]] {
-        let disk = Disk::new(shape);
+        let disk = Disk::new(PROGRAMS, shape);
         let base = std::fs::read(disk.path("base.img")).expect("the base");
         let said = disk.run("s.cow,base.img", SESSION);
         assert!(said.starts_with("line 3\n") && said.contains("line 4\nline 5\nline 1\n"), "{said}");
@@ -131,7 +71,7 @@ fn a_session_on_a_cow_disk() {
 
 #[test]
 fn a_second_disk_is_mounted() {
-    let disk = Disk::new(&["-t", "ext4"]);
+    let disk = Disk::new(PROGRAMS, &["-t", "ext4"]);
     let other = disk.path("other.img");
     let made = output("mke2fs", &["-q", "-F", "-t", "ext4", other.to_str().expect("a path"), "20M"]);
     assert!(made.status.success());
@@ -139,7 +79,7 @@ fn a_second_disk_is_mounted() {
     let script = "mount -t ext4 /dev/ubdb /mnt && echo x > /mnt/file && ls /mnt && umount /mnt && ls /mnt && ls -l /dev/ubda";
     command = {
         let mut c = Command::new(command.get_program());
-        c.current_dir(disk.dir.path()).env("PATH", "/bin").stdin(Stdio::null());
+        c.current_dir(disk.path("")).env("PATH", "/bin").stdin(Stdio::null());
         c.args(["run", "--disk", "s.cow,base.img", "ubd1=other.img", "--", "/bin/bash", "-c", script]);
         c
     };
@@ -154,7 +94,7 @@ fn a_second_disk_is_mounted() {
 
 #[test]
 fn what_was_synced_survives_a_kill() {
-    let disk = Disk::new(&["-t", "ext4"]);
+    let disk = Disk::new(PROGRAMS, &["-t", "ext4"]);
     // Every other file is durable by fsync, the rest because each write of it is (O_DSYNC).
     let script = r#"n=0; while :; do n=$((n+1)); size=$((n * 37 % 5000))
         rm -f /root/f$((n-20))
@@ -194,7 +134,7 @@ fn what_was_synced_survives_a_kill() {
 
 #[test]
 fn a_change_is_committed_after_some_seconds() {
-    let disk = Disk::new(&["-t", "ext4"]);
+    let disk = Disk::new(PROGRAMS, &["-t", "ext4"]);
     let script = "echo soon > /root/soon; sleep 10; echo late > /root/late; echo go; sleep 60";
     let mut child = disk.kernel("s.cow,base.img", script).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut line = String::new();
@@ -210,7 +150,7 @@ fn a_change_is_committed_after_some_seconds() {
 /// A file that is mapped lies in memory, which counts: `mem=` holds for what comes from a disk, too.
 #[test]
 fn mapped_files_count_as_memory() {
-    let disk = Disk::new(&["-t", "ext4"]);
+    let disk = Disk::new(PROGRAMS, &["-t", "ext4"]);
     // Each program that runs is mapped whole.
     let script =
         "for n in 1 2 3 4 5 6 7 8 9; do cp /bin/bash /root/b$n; head -c 12000000 /dev/zero >> /root/b$n; done

@@ -16,6 +16,10 @@ const READ_AHEAD: u64 = 256;
 
 /// What the driver of a disk does beyond holding bytes.
 pub trait Driver: Send + Sync {
+    /// Whether it can be opened now.
+    fn may_open(&self) -> Result<()> {
+        Ok(())
+    }
     /// Nobody has it open any more.
     fn last_closed(&self, _disk: &Disk) {}
     /// An ioctl of its own; ENOTTY.

@@ -21,6 +21,7 @@ pub(super) struct BlockFile {
 /// Opens the disk of a device number; ENXIO if there is none. With O_EXCL, EBUSY if it is mounted, or open so already.
 pub fn open(rdev: u64, path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let disk = super::find(rdev).ok_or(Errno::ENXIO)?;
+    disk.driver().may_open()?;
     let alone = flags.contains(OpenFlags::EXCL);
     let ops = BlockFile { open: Open::new(&disk, alone)?, alone };
     let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC;

@@ -7,6 +7,7 @@ mod disk;
 mod file;
 mod gate;
 mod ioctl;
+mod loops;
 mod partition;
 mod parts;
 mod plug;

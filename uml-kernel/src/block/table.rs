@@ -1,8 +1,8 @@
 //! The block devices there are, by their numbers, and their special files in devtmpfs.
 
-use super::{Disk, claim, parts};
+use super::{Disk, claim, loops, parts};
 use crate::base::{Errno, Mutex, Rank, Result};
-use crate::fs::{Namespace, devtmpfs, kind, makedev};
+use crate::fs::{Namespace, Path, devtmpfs, kind, makedev};
 use std::sync::{Arc, OnceLock};
 
 /// The group of disks, by its number in every distribution (udev's rule gives them to it).
@@ -54,7 +54,14 @@ pub(super) fn parts_of(disk: &Disk) -> Vec<Disk> {
 /// Makes the special files of the disks there are, and from now on of those to come.
 pub fn populate(ns: &Arc<Namespace>) -> Result<()> {
     let _ = TREE.set(ns.clone());
-    all().iter().try_for_each(make_node)
+    all().iter().try_for_each(make_node)?;
+    // Behind the disks that the guest was given, of which the first may be the root.
+    loops::start()
+}
+
+/// The root of the tree.
+pub(super) fn root() -> Option<Path> {
+    TREE.get().map(|ns| ns.root())
 }
 
 /// Everything that was written to disks is durable.

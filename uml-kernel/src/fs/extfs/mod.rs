@@ -216,8 +216,9 @@ fn open(kind: &str, disk: &Disk, read_only: bool) -> Result<Arc<Ext>> {
     })
 }
 
+/// The last mounted first: it may lie in a file of an earlier one (a loop device).
 fn all() -> Vec<Arc<ExtFs>> {
-    MOUNTED.lock().iter().filter_map(Weak::upgrade).collect()
+    MOUNTED.lock().iter().rev().filter_map(Weak::upgrade).collect()
 }
 
 /// Everything becomes durable, everywhere.

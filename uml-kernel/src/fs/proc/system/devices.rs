@@ -4,7 +4,7 @@ use crate::fs::proc::source::System;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-const CHARACTER: [(u32, &str); 9] = [
+const CHARACTER: [(u32, &str); 10] = [
     (1, "mem"),
     (4, "/dev/vc/0"),
     (4, "tty"),
@@ -12,6 +12,7 @@ const CHARACTER: [(u32, &str); 9] = [
     (5, "/dev/tty"),
     (5, "/dev/console"),
     (5, "/dev/ptmx"),
+    (10, "misc"),
     (128, "ptm"),
     (136, "pts"),
 ];

@@ -33,7 +33,7 @@ pub(super) const FILES: &[(&str, u32, Make)] = &[
     ("loadavg", 0o444, stat::loadavg),
     ("locks", 0o444, |s| s.locks()),
     ("meminfo", 0o444, memory::meminfo),
-    ("misc", 0o444, |_| String::new()),
+    ("misc", 0o444, |_| "237 loop-control\n".into()),
     ("modules", 0o444, |_| String::new()),
     ("partitions", 0o444, devices::partitions),
     ("slabinfo", 0o400, |_| memory::SLABINFO.into()),
