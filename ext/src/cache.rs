@@ -3,7 +3,7 @@
 
 use crate::inode::InodeNumber;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(crate) struct Cache(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    blocks: HashMap<u64, Entry>,
+    blocks: FxHashMap<u64, Entry>,
     /// Bytes of those without a hold.
     free: usize,
 }

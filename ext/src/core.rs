@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::group::{self, Group};
 use crate::inode::{self, Inode, InodeNumber};
 use crate::room::Room;
+use crate::stamps::Stamps;
 use crate::superblock::Superblock;
 use block_device::BlockDevice;
 use std::fmt;
@@ -18,6 +19,7 @@ pub(crate) struct Core {
     pub(crate) cache: Cache,
     pub(crate) room: Room,
     pub(crate) delayed: Delayed,
+    pub(crate) stamps: Stamps,
 }
 
 /// Bytes of metadata that are read at once where more than one block of it will be asked for: what the kernel takes of an inode table

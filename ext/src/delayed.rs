@@ -12,7 +12,8 @@ use crate::transaction::Op;
 use crate::write::MOST;
 use lock_api::RawRwLock;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// So many bytes of a file wait; then they get their place. More at once would hardly lie better.
@@ -30,7 +31,7 @@ pub(crate) struct Delayed(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    files: HashMap<InodeNumber, File>,
+    files: FxHashMap<InodeNumber, File>,
     /// Blocks that all of it will take.
     blocks: u64,
 }
@@ -245,6 +246,7 @@ impl Core {
         let file = inner.files.entry(inode.number).or_default();
         file.size = file.size.max(at + done as u64);
         (file.mtime, file.ctime) = (Some(now), now);
+        self.stamps.changed(inode.number);
         Ok(Some(done))
     }
 }

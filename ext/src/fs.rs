@@ -12,6 +12,7 @@ use crate::map::Run;
 use crate::mount::{Clock, host_clock};
 use crate::replayed::Replayed;
 use crate::room::Room;
+use crate::stamps::Stamps;
 use crate::superblock::{self, Superblock};
 use crate::transaction::Running;
 use crate::xattr::Xattr;
@@ -90,6 +91,7 @@ pub(crate) fn core_of(device: Arc<dyn BlockDevice>) -> Result<Core> {
         cache: Cache::default(),
         room: Room::default(),
         delayed: Delayed::default(),
+        stamps: Stamps::default(),
     })
 }
 
@@ -167,6 +169,12 @@ impl<R: RawRwLock> Ext<R> {
     pub fn inode(&self, number: InodeNumber) -> Result<Inode> {
         let _no_change = self.running.read();
         self.core.viewed(number)
+    }
+
+    /// A number that is another one once an inode has changed: what [`inode`](Self::inode) says after it was taken holds for as long as it
+    /// stays.
+    pub fn stamp(&self, number: InodeNumber) -> u64 {
+        self.core.stamps.get(number)
     }
 
     /// The run that holds the block `logical` of a file, from there on: a hole where nothing is mapped. What has been written and waits in

@@ -22,11 +22,13 @@ impl Op<'_> {
     /// Writes an inode to its table.
     pub(crate) fn put_inode(&mut self, inode: &Inode) -> Result<()> {
         let (block, at) = self.inode_place(inode.number)?;
-        let sb = self.superblock.clone();
+        let sb = &self.core().superblock;
         if inode.size > i32::MAX as u64 && !sb.ro_compat.contains(RoCompat::LARGE_FILE) {
             self.change_superblock(|b| b[0x64] |= RoCompat::LARGE_FILE.bits() as u8)?;
         }
-        self.change(block, |b| inode.store(&sb, &mut b[at..at + usize::from(sb.inode_size)]))
+        self.change(block, |b| inode.store(sb, &mut b[at..at + usize::from(sb.inode_size)]))?;
+        self.stamps.changed(inode.number);
+        Ok(())
     }
 
     /// Makes an inode for a child of a directory. It is in its table, and no directory names it.
@@ -34,12 +36,12 @@ impl Op<'_> {
         let directory = new.mode & 0xf000 == 0x4000;
         let number = self.allocate_inode(parent, directory)?;
         let (block, at) = self.inode_place(number)?;
-        let sb = self.superblock.clone();
+        let sb = &self.core().superblock;
         let now = self.now;
         // NFS tells an inode from the one before it by this.
         let generation = (now.sec as u32).wrapping_mul(1_000_003) ^ now.nsec ^ number.rotate_left(16);
         let mut inode = self.change(block, |b| {
-            Inode::fresh(&sb, number, &mut b[at..at + usize::from(sb.inode_size)], generation)
+            Inode::fresh(sb, number, &mut b[at..at + usize::from(sb.inode_size)], generation)
         })?;
         (inode.mode, inode.uid, inode.gid) = (new.mode, new.uid, new.gid);
         (inode.atime, inode.mtime, inode.ctime) = (now, now, now);

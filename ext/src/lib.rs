@@ -39,6 +39,7 @@ mod rename;
 mod replayed;
 mod room;
 mod space;
+mod stamps;
 mod superblock;
 mod transaction;
 mod write;

@@ -53,6 +53,11 @@ impl Deref for Op<'_> {
 }
 
 impl<'a> Op<'a> {
+    /// What it works on, to be borrowed for longer than the operation is.
+    pub(crate) fn core(&self) -> &'a Core {
+        self.core
+    }
+
     /// Runs an operation.
     pub(crate) fn run<T>(
         core: &'a Core,

@@ -110,12 +110,12 @@ impl Op<'_> {
 
     /// Changes a group's descriptor; its checksum follows.
     pub(crate) fn change_group(&mut self, number: u64, change: impl FnOnce(&mut [u8])) -> Result<()> {
-        let sb = self.superblock.clone();
-        let (block, at) = group::place(&sb, number);
+        let sb = &self.core().superblock;
+        let (block, at) = group::place(sb, number);
         self.change(block, |bytes| {
             let b = &mut bytes[at..at + usize::from(sb.desc_size)];
             change(b);
-            if let Some(sum) = group::checksum(&sb, number, b) {
+            if let Some(sum) = group::checksum(sb, number, b) {
                 put_u16(b, 0x1e, sum);
             }
         })
@@ -260,7 +260,7 @@ impl Op<'_> {
 
     /// Frees blocks. Nobody gets them before that is committed.
     pub(crate) fn free(&mut self, mut block: u64, mut len: u64) -> Result<()> {
-        let sb = self.superblock.clone();
+        let sb = &self.core().superblock;
         if block < u64::from(sb.first_data_block) || block.checked_add(len).is_none_or(|end| end > sb.blocks)
         {
             return Err(Error::block(block, format!("{len} blocks to be freed lie beyond the end")));

@@ -20,6 +20,8 @@ pub(super) struct Node {
     /// It has no name any more.
     unnamed: AtomicBool,
     pub(super) mapped: Mutex<Option<Mapped>>,
+    /// Its attributes, and the stamp with which they were taken.
+    known: parking_lot::Mutex<Option<(u64, Attr)>>,
     anchor: Anchor,
 }
 
@@ -38,6 +40,7 @@ impl Node {
             number,
             unnamed: AtomicBool::new(false),
             mapped: Mutex::new(Rank::Inode, None),
+            known: parking_lot::Mutex::new(None),
             anchor: Anchor::default(),
         })
     }
@@ -81,9 +84,15 @@ impl Drop for Node {
 
 impl Inode for Node {
     fn attr(&self) -> Result<Attr> {
-        let i = self.inode()?;
+        let ext = self.fs.ext();
+        // Before the inode is looked at: a change after that shows.
+        let stamp = ext.stamp(self.number);
+        if let Some((_, attr)) = self.known.lock().filter(|k| k.0 == stamp) {
+            return Ok(attr);
+        }
+        let i = ext.inode(self.number).map_err(errno)?;
         let (major, minor) = i.device().unwrap_or((0, 0));
-        Ok(Attr {
+        let attr = Attr {
             dev: self.fs.dev,
             ino: i.number.into(),
             mode: i.mode.into(),
@@ -93,12 +102,14 @@ impl Inode for Node {
             rdev: makedev(major.into(), minor.into()),
             size: i.size,
             blocks: i.blocks,
-            blksize: self.fs.ext().superblock().block_size,
+            blksize: ext.superblock().block_size,
             atime: time(i.atime),
             mtime: time(i.mtime),
             ctime: time(i.ctime),
             btime: time(i.crtime.unwrap_or_default()),
-        })
+        };
+        *self.known.lock() = Some((stamp, attr));
+        Ok(attr)
     }
 
     fn file_system(&self) -> Arc<dyn FileSystem> {
