@@ -222,9 +222,9 @@ class Kills:
             self.failed(number, f"the check ended with {child.returncode}:\n{out}{err}")
             return
         there, wrong = self.disk.compare(json.loads(line[len("found "):]))
-        for load, (_, lost) in there.items():
+        for load, (found, lost) in there.items():
+            self.found[load] += found
             self.lost[load] += lost
-        self.there = there
         for w in wrong:
             self.failed(number, w)
         image = f"{self.dir}/flat.img"
@@ -259,9 +259,11 @@ class Kills:
                 break
         took = time.monotonic() - begun
         print(f"kills: seed {self.seed}, {number} kills of working guests, {recoveries} of recovering ones, {took:.0f} s")
-        print(f"{'load':8} {'acknowledged':>12} {'lost':>6}")
+        # What a disk had before the kill is looked for again; of renames, what each file holds.
+        print(f"{'load':8} {'acknowledged':>12} {'looked for':>10} {'found':>10} {'lost':>6}")
         for load in kills_loads.LOADS:
-            print(f"{load:8} {self.acknowledged[load]:12} {self.lost[load]:6}")
+            found, lost = self.found[load], self.lost[load]
+            print(f"{load:8} {self.acknowledged[load]:12} {found + lost:10} {found:10} {lost:6}")
         for verdict, times in sorted(self.verdicts.items()):
             print(f"{verdict}: {times}")
         if not all(self.acknowledged[load] for load in kills_loads.LOADS):
