@@ -1,0 +1,169 @@
+//! A device that fails: for good from some request on, as on a full disk of the host's, or once. Whatever an operation then says, what a
+//! commit had called durable before is there after the next mount, and e2fsck finds nothing.
+
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use block_device::{BlockDevice, MemDevice};
+use common::{e2fsck, mke2fs};
+use ext::{Error, Ext, NewInode, Result};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+
+const FILE: NewInode = NewInode { mode: 0x81a4, uid: 0, gid: 0, device: (0, 0) };
+
+/// Writes and flushes from the number `from` on fail, `count` of them.
+struct Failing {
+    inner: MemDevice,
+    done: AtomicU64,
+    from: AtomicU64,
+    count: u64,
+    errno: i32,
+}
+
+impl Failing {
+    fn new(image: &[u8], from: u64, count: u64, errno: i32) -> Arc<Failing> {
+        let inner = MemDevice::new(image.to_vec());
+        Arc::new(Failing { inner, done: AtomicU64::new(0), from: AtomicU64::new(from), count, errno })
+    }
+
+    fn passes(&self) -> io::Result<()> {
+        let (n, from) = (self.done.fetch_add(1, Ordering::SeqCst), self.from.load(Ordering::SeqCst));
+        match n >= from && n - from < self.count {
+            true => Err(io::Error::from_raw_os_error(self.errno)),
+            false => Ok(()),
+        }
+    }
+}
+
+impl BlockDevice for Failing {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.passes().inspect_err(|_| {
+            // Half of it may have got there.
+            let half = buf.len() / 1024 * 512;
+            self.inner.write_at(&buf[..half], offset).expect("it is memory");
+        })?;
+        self.inner.write_at(buf, offset)
+    }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.passes()?;
+        self.inner.discard(offset, len)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.passes()
+    }
+}
+
+fn image(arguments: &[&str]) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("image");
+    // Two groups, so that there is a copy of the superblock for one that was half written.
+    mke2fs(&path, arguments, "17M");
+    std::fs::read(path).expect("the image")
+}
+
+fn content(n: usize) -> Vec<u8> {
+    (0..n * 900 + 10).map(|i| (i * 7 + n) as u8 | 1).collect()
+}
+
+/// One file made whole. Where that fails, what there is of it does not matter.
+fn file(ext: &Ext, n: usize) -> Result<()> {
+    let inode = ext.make(Ext::ROOT, format!("file {n}").as_bytes(), &FILE)?.number;
+    ext.write(inode, 0, &content(n)).map(drop)
+}
+
+/// Makes and removes files, commits, and does not mind what fails; what was promised in the end.
+fn session(ext: &Ext) -> BTreeMap<usize, bool> {
+    let mut promised = BTreeMap::new();
+    let mut now = BTreeMap::new();
+    for n in 0..24 {
+        if file(ext, n).is_ok() {
+            now.insert(n, true);
+        }
+        if n % 5 == 4
+            && let Ok(inode) = ext.unlink(Ext::ROOT, format!("file {}", n - 3).as_bytes())
+        {
+            // Of this one nothing is promised before the next commit.
+            promised.remove(&(n - 3));
+            now.remove(&(n - 3));
+            let _ = ext.release(inode.number);
+        }
+        if n % 3 == 2 && ext.commit().is_ok() {
+            promised.clone_from(&now);
+        }
+    }
+    let _ = ext.unmount();
+    promised
+}
+
+#[test]
+fn what_was_committed_is_there_after_errors() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("image");
+    for arguments in [&["-t", "ext4"][..], &["-t", "ext4", "-b", "1024"], &["-t", "ext3"]] {
+        let image = image(arguments);
+        let whole = Failing::new(&image, u64::MAX, 0, 0);
+        assert!(session(&Ext::open_rw(whole.clone()).expect("it mounts")).len() > 15);
+        let requests = whole.done.load(Ordering::SeqCst);
+        assert!(requests > 60, "{requests}");
+        // ENOSPC for good, EIO once.
+        for (from, (count, errno)) in (0..requests).flat_map(|n| [(n, (u64::MAX, 28)), (n, (1, 5))]) {
+            let device = Failing::new(&image, from, count, errno);
+            let what = format!("{arguments:?}, errno {errno} from request {from}");
+            // What cannot be mounted promises nothing.
+            let promised = Ext::open_rw(device.clone()).map(|ext| session(&ext)).unwrap_or_default();
+            device.from.store(u64::MAX, Ordering::SeqCst);
+            let ext = Ext::open_rw(device.clone()).unwrap_or_else(|e| panic!("{what}: {e}"));
+            for n in promised.into_keys() {
+                let inode = ext.find(format!("/file {n}").as_bytes());
+                let inode = inode.unwrap_or_else(|e| panic!("{what}: file {n}: {e}"));
+                let mut bytes = vec![0; inode.size as usize];
+                ext.read(&inode, 0, &mut bytes).expect("it is read");
+                assert!(bytes == content(n), "{what}: file {n} has other content");
+            }
+            ext.unmount().expect("it is unmounted");
+            // Each takes some milliseconds: not all of them.
+            if from % 4 == 0 {
+                std::fs::write(&path, device.inner.snapshot()).expect("the image");
+                e2fsck(&path, &what);
+            }
+        }
+    }
+}
+
+/// Several wait for one transaction, which fails: none of them may hear that it is durable.
+#[test]
+fn all_who_wait_for_a_commit_that_fails_hear_it() {
+    let image = image(&["-t", "ext4"]);
+    for round in 0..300 {
+        let device = Failing::new(&image, u64::MAX, u64::MAX, 5);
+        let ext = Ext::open_rw(device.clone()).expect("it mounts");
+        file(&ext, round % 20).expect("it is made");
+        device.from.store(0, Ordering::SeqCst);
+        let ready = Barrier::new(4);
+        std::thread::scope(|scope| {
+            let commit = || {
+                ready.wait();
+                ext.commit()
+            };
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(commit)).collect();
+            for one in all {
+                let outcome = one.join().expect("it ends");
+                assert!(outcome.is_err(), "round {round}: it is said to be durable");
+            }
+        });
+        assert!(ext.failure().is_some() && matches!(file(&ext, 50), Err(Error::ReadOnly)));
+    }
+}
