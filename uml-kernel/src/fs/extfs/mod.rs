@@ -131,6 +131,7 @@ impl ExtFs {
         })
     }
 
+    /// Says, once, that a commit has failed, if one has.
     fn tell_of_failure(&self, ext: &Ext) {
         if let Some(why) = ext.failure()
             && !self.told.swap(true, Ordering::SeqCst)
