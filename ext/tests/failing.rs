@@ -121,7 +121,7 @@ fn session(ext: &Ext) -> BTreeMap<usize, bool> {
             now.remove(&(n - 3));
             let _ = ext.release(inode.number);
         }
-        if n % 3 == 2 && ext.commit().is_ok() {
+        if n % 3 == 2 && ext.sync().is_ok() {
             promised.clone_from(&now);
         }
     }
@@ -151,7 +151,7 @@ fn what_was_committed_is_there_after_errors() {
                 let inode = ext.find(format!("/file {n}").as_bytes());
                 let inode = inode.unwrap_or_else(|e| panic!("{what}: file {n}: {e}"));
                 let mut bytes = vec![0; inode.size as usize];
-                ext.read(&inode, 0, &mut bytes).expect("it is read");
+                ext.read(inode.number, 0, &mut bytes).expect("it is read");
                 assert!(bytes == content(n), "{what}: file {n} has other content");
             }
             ext.unmount().expect("it is unmounted");
@@ -175,12 +175,12 @@ fn all_who_wait_for_a_commit_that_fails_hear_it() {
         // One commit is under way while the others come, which so wait for the next together.
         *device.held.lock().expect("a lock") = true;
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| ext.commit());
+            let first = scope.spawn(|| ext.sync());
             while device.waiting.load(Ordering::SeqCst) == 0 {
                 std::thread::yield_now();
             }
             file(&ext, 2).expect("it is made");
-            let others: Vec<_> = (0..3).map(|_| scope.spawn(|| ext.commit())).collect();
+            let others: Vec<_> = (0..3).map(|_| scope.spawn(|| ext.sync())).collect();
             // Nothing shows that they wait; one that does not yet makes the test weaker, never wrong.
             std::thread::sleep(Duration::from_millis(20));
             *device.held.lock().expect("a lock") = false;
