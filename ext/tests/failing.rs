@@ -179,7 +179,8 @@ fn all_who_wait_for_a_commit_that_fails_hear_it() {
             while device.waiting.load(Ordering::SeqCst) == 0 {
                 std::thread::yield_now();
             }
-            file(&ext, 2).expect("it is made");
+            // A name alone: data would be written, and fail, before the commit.
+            ext.make(Ext::ROOT, b"another", &FILE).expect("it is made");
             let others: Vec<_> = (0..3).map(|_| scope.spawn(|| ext.sync())).collect();
             // Nothing shows that they wait; one that does not yet makes the test weaker, never wrong.
             std::thread::sleep(Duration::from_millis(20));
