@@ -25,9 +25,10 @@ test:
 	$(CARGO) test --workspace --quiet
 	tests/kill9.sh 20
 
-# What takes long: 100 kills, a 100 GiB base, ten minutes of each fuzz target.
+# What takes long: 100 kills of a merge and of a guest, a 100 GiB base, ten minutes of each fuzz target.
 test-long: test
 	tests/kill9.sh 100
+	uml-kernel/tests/kills.py 100
 	tests/big.sh
 	tests/debian.sh
 	cow-ops/fuzz/run.sh 600

@@ -19,7 +19,7 @@ use crate::xattr::Xattr;
 use block_device::BlockDevice;
 use lock_api::{RawRwLock, RwLock};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A mounted file system. Every call sees the effect of all those before it; `R` is the kind of lock that sees to it, held while blocks are
 /// read.
@@ -32,6 +32,14 @@ pub struct Ext<R: RawRwLock = parking_lot::RawRwLock> {
     pub(crate) most: usize,
     pub(crate) clock: Clock,
     pub(crate) recovered: bool,
+    pub(crate) failure: OnceLock<Failure>,
+}
+
+/// The first transaction that could not be committed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) number: u32,
+    pub(crate) why: String,
 }
 
 impl<R: RawRwLock> fmt::Debug for Ext<R> {
@@ -125,7 +133,7 @@ impl<R: RawRwLock> Ext<R> {
         }
         let running = Running { read_only: true, ..Running::default() };
         let (running, journal) = (RwLock::new(running), RwLock::new(None));
-        Ok(Ext { core, running, journal, most: 0, clock: host_clock, recovered })
+        Ok(Ext { core, running, journal, most: 0, clock: host_clock, recovered, failure: OnceLock::new() })
     }
 
     /// What the superblock says.
@@ -141,6 +149,12 @@ impl<R: RawRwLock> Ext<R> {
     /// Whether it was not unmounted, and its journal has been replayed.
     pub fn was_recovered(&self) -> bool {
         self.recovered
+    }
+
+    /// Why a transaction could not be committed, if that has happened: nothing is changed any more, and what is on the device is what was
+    /// committed before. It is to be mounted anew.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(|f| f.why.as_str())
     }
 
     /// A block group, by its descriptor.

@@ -5,14 +5,14 @@ use crate::checksum::crc32c;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::features::{Incompat, RoCompat};
-use crate::fs::{Ext, core_of};
+use crate::fs::{Ext, Failure, core_of};
 use crate::inode::Time;
 use crate::journal::{Frozen, Journal, Log, write_home};
 use crate::superblock;
 use crate::transaction::{Op, Running};
 use block_device::BlockDevice;
 use lock_api::{RawRwLock, RwLock};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Features that may be there when something is written.
@@ -140,7 +140,8 @@ impl<R: RawRwLock> Ext<R> {
             core.group(number)?;
         }
         let most = journal.as_ref().map_or(WITHOUT_JOURNAL, Journal::most).max(2 * ONE_OPERATION);
-        Ok(Ext { core, running: RwLock::new(running), journal: RwLock::new(journal), most, clock, recovered })
+        let (running, journal) = (RwLock::new(running), RwLock::new(journal));
+        Ok(Ext { core, running, journal, most, clock, recovered, failure: OnceLock::new() })
     }
 
     /// Orphans of a crash: those without a name end, those that were being cut are cut.
@@ -194,7 +195,11 @@ impl<R: RawRwLock> Ext<R> {
         let frozen = {
             let mut running = self.running.write();
             if running.number.wrapping_sub(number) as i32 > 0 {
-                return Ok(());
+                // Whoever committed it may have failed: that is so for all who wait for it.
+                return match self.failure.get() {
+                    Some(failure) if number.wrapping_sub(failure.number) as i32 >= 0 => Err(Error::ReadOnly),
+                    _ => Ok(()),
+                };
             }
             if running.read_only {
                 return Err(Error::ReadOnly);
@@ -202,7 +207,7 @@ impl<R: RawRwLock> Ext<R> {
             if running.blocks.is_empty() && running.revoked.is_empty() {
                 drop(running);
                 // There may be data of files.
-                return self.core.flush();
+                return self.core.flush().map_err(|e| self.failed(number, e));
             }
             running.number = running.number.wrapping_add(1);
             let blocks = std::mem::take(&mut running.blocks);
@@ -216,11 +221,16 @@ impl<R: RawRwLock> Ext<R> {
             Some(journal) => journal.commit(&self.core, &frozen),
             None => self.write_through(&frozen),
         };
+        self.running.write().freezing = crate::alloc::Busy::default();
+        done.map_err(|e| self.failed(number, e))
+    }
+
+    /// What could not be written is nowhere: nothing may build on it, and no later flush, which may succeed, may say that it is durable.
+    fn failed(&self, number: u32, e: Error) -> Error {
         let mut running = self.running.write();
-        running.freezing = crate::alloc::Busy::default();
-        // What could not be written is nowhere: nothing may build on it.
-        running.read_only |= done.is_err();
-        done
+        let _ = self.failure.set(Failure { number, why: e.to_string() });
+        running.read_only = true;
+        e
     }
 
     fn write_through(&self, frozen: &Frozen) -> Result<()> {

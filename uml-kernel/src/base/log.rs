@@ -11,6 +11,8 @@ const LINES: usize = 4096;
 
 /// Facility 0 (kernel), level 6 (informational), as syslog(2) has it.
 const INFO: u32 = 6;
+/// Level 2, critical.
+const CRITICAL: u32 = 2;
 
 /// A line of the log.
 #[derive(Debug, Clone)]
@@ -66,6 +68,14 @@ pub fn line_of(priority: u32, text: String) {
     let record = Record { seq: ring.next, time: time::now(), priority, text };
     ring.next += 1;
     ring.records.push_back(record);
+}
+
+/// Adds a line that who runs the guest is to see, whether or not the log is shown: one without which work may be lost.
+pub fn alert(text: String) {
+    if !TO_STDERR.load(Ordering::Relaxed) && !TO_CONSOLE.load(Ordering::Relaxed) {
+        eprintln!("uml-kernel: {text}\r");
+    }
+    line_of(CRITICAL, text);
 }
 
 /// All lines with their times.

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn one_alone_and_others_beside() {
         let device = Arc::new(MemDevice::new(vec![0; 65536]));
-        let disk = Disk::new("test".into(), makedev(250, 0), 16, device, true);
+        let disk = Disk::new("test".into(), makedev(250, 0), 16, device, true, None);
         let entry =
             |number| Entry { number, start: 512, len: 512, uuid: String::new(), label: String::new() };
         let (one, two) =

@@ -46,6 +46,10 @@ pub trait Driver: Send + Sync {
     fn discards(&self) -> bool {
         true
     }
+    /// The file of the host's that it is in.
+    fn file(&self) -> Option<String> {
+        None
+    }
     /// The directory that sysfs has of it: its name, and the files with their texts.
     fn attributes(&self) -> Option<(&'static str, Vec<(&'static str, String)>)> {
         None
@@ -55,11 +59,16 @@ pub trait Driver: Send + Sync {
 /// A driver with nothing of its own.
 struct Plain {
     discards: bool,
+    file: Option<String>,
 }
 
 impl Driver for Plain {
     fn discards(&self) -> bool {
         self.discards
+    }
+
+    fn file(&self) -> Option<String> {
+        self.file.clone()
     }
 }
 
@@ -105,9 +114,16 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    /// A disk whose driver has nothing to add.
-    pub fn new(name: String, number: u64, minors: u64, device: Arc<dyn BlockDevice>, discards: bool) -> Disk {
-        Disk::driven(name, number, minors, device, Arc::new(Plain { discards }))
+    /// A disk whose driver has nothing to add. `file` is where it is on the host.
+    pub fn new(
+        name: String,
+        number: u64,
+        minors: u64,
+        device: Arc<dyn BlockDevice>,
+        discards: bool,
+        file: Option<String>,
+    ) -> Disk {
+        Disk::driven(name, number, minors, device, Arc::new(Plain { discards, file }))
     }
 
     /// A disk with a driver.
@@ -118,7 +134,8 @@ impl Disk {
         device: Arc<dyn BlockDevice>,
         driver: Arc<dyn Driver>,
     ) -> Disk {
-        let gate = Arc::new(Gate::new(device));
+        let file = driver.file().map(|f| format!(" (\"{f}\")")).unwrap_or_default();
+        let gate = Arc::new(Gate::new(device, format!("{name}{file}")));
         let read_ahead = AtomicU64::new(READ_AHEAD);
         let common = Common { gate: gate.clone(), part: None, minors, driver, read_ahead };
         Disk { name, number, device: gate, common: Arc::new(common), hold: None }
@@ -132,7 +149,8 @@ impl Disk {
     /// A partition of this disk. `number` is its device number.
     pub(super) fn partition(&self, entry: &Entry, number: u64) -> Disk {
         let window = Arc::new(Window::new(self.common.gate.clone(), entry.start, entry.len));
-        let gate = Arc::new(Gate::new(window.clone()));
+        // The whole disk's gate tells what the host does wrong.
+        let gate = Arc::new(Gate::new(window.clone(), String::new()));
         let p = if self.name.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
         let part = Part {
             number: entry.number,

@@ -5,7 +5,7 @@ use ::block_device::{BlockDevice, Extent, check_range};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// What a request does.
@@ -112,11 +112,46 @@ pub(super) struct Gate {
     stats: Stats,
     /// BLKROSET.
     read_only: AtomicBool,
+    /// The disk's name, and its file of the host's; nothing for a partition, whose disk tells.
+    name: String,
+    /// The error of the host's that was told last.
+    told: AtomicI32,
 }
 
 impl Gate {
-    pub(super) fn new(inner: Arc<dyn BlockDevice>) -> Gate {
-        Gate { inner, stats: Stats::new(), read_only: AtomicBool::new(false) }
+    pub(super) fn new(inner: Arc<dyn BlockDevice>, name: String) -> Gate {
+        Gate { inner, stats: Stats::new(), read_only: AtomicBool::new(false), name, told: AtomicI32::new(0) }
+    }
+
+    fn request<T>(&self, what: What, bytes: u64, request: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.stats.count(what, bytes, request).inspect_err(|e| self.tell(what, e))
+    }
+
+    /// Tells who runs the guest that the host has failed it; each error once, until another comes.
+    fn tell(&self, what: What, e: &io::Error) {
+        let way = match (e.raw_os_error(), e.kind()) {
+            (Some(libc::EROFS | libc::EOPNOTSUPP), _) | (_, io::ErrorKind::InvalidInput) => return,
+            (Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG), _) => {
+                ": make room there; the guest gets errors, and has what it had synced"
+            }
+            (_, io::ErrorKind::UnexpectedEof) => {
+                ": was it cut? The guest gets errors; end it, and check the disk"
+            }
+            _ => ": the guest gets errors; end it, and look after the host's disk",
+        };
+        let errno = e.raw_os_error().unwrap_or(libc::EIO);
+        if !self.name.is_empty() && self.told.swap(errno, Relaxed) != errno {
+            let verb = match what {
+                What::Read => "read from",
+                What::Write | What::Discard => "write to",
+                What::Flush => "sync",
+            };
+            crate::base::log::alert(format!(
+                "cannot {verb} disk {}: {}{way}",
+                self.name,
+                cow_format::strerror(e)
+            ));
+        }
     }
 
     pub(super) fn stats(&self) -> &Stats {
@@ -146,33 +181,33 @@ impl BlockDevice for Gate {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.stats.count(What::Read, buf.len() as u64, || self.inner.read_at(buf, offset))
+        self.request(What::Read, buf.len() as u64, || self.inner.read_at(buf, offset))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.stats.count(What::Write, buf.len() as u64, || self.inner.write_at(buf, offset))
+        self.request(What::Write, buf.len() as u64, || self.inner.write_at(buf, offset))
     }
 
     fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
         let len = total(bufs.iter().map(|b| b.len()));
-        self.stats.count(What::Read, len, || self.inner.read_vectored_at(bufs, offset))
+        self.request(What::Read, len, || self.inner.read_vectored_at(bufs, offset))
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let len = total(bufs.iter().map(|b| b.len()));
-        self.stats.count(What::Write, len, || self.inner.write_vectored_at(bufs, offset))
+        self.request(What::Write, len, || self.inner.write_vectored_at(bufs, offset))
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.stats.count(What::Discard, len, || self.inner.discard(offset, len))
+        self.request(What::Discard, len, || self.inner.discard(offset, len))
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<()> {
-        self.stats.count(What::Write, len, || self.inner.write_zeroes(offset, len, may_unmap))
+        self.request(What::Write, len, || self.inner.write_zeroes(offset, len, may_unmap))
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.stats.count(What::Flush, 0, || self.inner.flush())
+        self.request(What::Flush, 0, || self.inner.flush())
     }
 
     fn extent(&self, offset: u64) -> io::Result<Extent> {
@@ -299,7 +334,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted() {
-        let gate = Gate::new(Arc::new(MemDevice::new(vec![0; 8192 + 100])));
+        let gate = Gate::new(Arc::new(MemDevice::new(vec![0; 8192 + 100])), "test".into());
         assert_eq!(gate.len(), 8192);
         gate.read_at(&mut [0; 1024], 0).unwrap();
         gate.read_at(&mut [0; 10], 0).unwrap();

@@ -97,7 +97,8 @@ impl Spec {
         let device = open::device(self).with_context(|| format!("disk ubd{}", self.index))?;
         let device = wrap::as_asked(device, self.letters);
         let number = makedev(UBD, self.index * MINORS);
-        Ok(Disk::new(self.name(), number, MINORS, device, !self.letters.contains(Letters::NO_TRIM)))
+        let discards = !self.letters.contains(Letters::NO_TRIM);
+        Ok(Disk::new(self.name(), number, MINORS, device, discards, Some(self.file.display().to_string())))
     }
 }
 

@@ -225,6 +225,10 @@ pub trait FileSystem: Send + Sync {
     fn remount(&self, _read_only: bool) -> Result<()> {
         Ok(())
     }
+    /// Whether nothing can be written to it, however it is mounted.
+    fn is_read_only(&self) -> bool {
+        false
+    }
     /// Options for /proc/mounts, beginning with a comma.
     fn options(&self) -> String {
         String::new()

@@ -75,10 +75,8 @@ fn run(fs: &Weak<ExtFs>, shared: &(Mutex<State>, Condvar)) {
         }
         match fs.commit() {
             Ok(()) => failed = false,
-            Err(e) if fs.ext().is_read_only() => {
-                crate::log!("{}: cannot be committed, and is read-only from now on: {e}", fs.kind);
-                return;
-            }
+            // It has said so.
+            Err(_) if fs.ext().is_read_only() => return,
             Err(e) => {
                 // What could not be written still waits: the host's disk may have room later.
                 if !std::mem::replace(&mut failed, true) {

@@ -211,7 +211,11 @@ impl FileOps for Opened {
 
     fn sync(&self, _: &File, _: bool) -> Result<()> {
         self.node.write_back()?;
-        self.node.fs.ext().fsync(self.node.number()).map_err(errno)
+        let ext = self.node.fs.ext();
+        ext.fsync(self.node.number()).map_err(|e| {
+            self.node.fs.tell_of_failure(&ext);
+            errno(e)
+        })
     }
 
     fn allocate(&self, _: &File, mode: u32, at: u64, len: u64) -> Result<()> {

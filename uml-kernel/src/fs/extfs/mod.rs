@@ -34,6 +34,8 @@ pub struct ExtFs {
     /// Held while names change.
     tree: Mutex<()>,
     gone: AtomicBool,
+    /// It has been said that a commit has failed.
+    told: AtomicBool,
     committer: Committer,
     me: Weak<ExtFs>,
 }
@@ -96,6 +98,7 @@ impl ExtFs {
             nodes: Mutex::new(Rank::Leaf, HashMap::new()),
             tree: Mutex::new(Rank::UpperInode, ()),
             gone: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             committer: Committer::start(me.clone()),
             me: me.clone(),
         });
@@ -118,9 +121,26 @@ impl ExtFs {
         self.read_only.load(Ordering::SeqCst)
     }
 
-    /// What has been written and changed becomes durable.
+    /// What has been written and changed becomes durable. Where that fails, the file system is read-only from then on: as Linux with
+    /// errors=remount-ro, or a journal that it has aborted.
     fn commit(&self) -> Result<()> {
-        self.ext().sync().map_err(errno)
+        let ext = self.ext();
+        ext.sync().map_err(|e| {
+            self.tell_of_failure(&ext);
+            errno(e)
+        })
+    }
+
+    /// Says, once, that a commit has failed, if one has.
+    fn tell_of_failure(&self, ext: &Ext) {
+        if let Some(why) = ext.failure()
+            && !self.told.swap(true, Ordering::SeqCst)
+        {
+            crate::base::log::alert(format!(
+                "{} on {} cannot be committed ({why}), and is read-only until the guest is started again; what was synced before is there",
+                self.kind, self.disk.name
+            ));
+        }
     }
 
     /// The node of an inode.
@@ -183,12 +203,20 @@ impl ExtFs {
                 self.ext().release(node.number()).map_err(errno)?;
             }
         }
-        self.ext().unmount().map_err(errno)
+        let ext = self.ext();
+        let ended = ext.unmount().map_err(errno);
+        self.tell_of_failure(&ext);
+        ended
     }
 
     /// All that is in memory goes to the disk, which is clean then, and read again: nothing is written from now on.
     fn become_read_only(&self) -> Result<()> {
         let _tree = self.tree.lock();
+        if self.ext().failure().is_some() {
+            // Nothing is written any more as it is.
+            self.read_only.store(true, Ordering::SeqCst);
+            return Ok(());
+        }
         self.write_back()?;
         self.ext().unmount().map_err(errno)?;
         self.read_only.store(true, Ordering::SeqCst);
@@ -199,6 +227,10 @@ impl ExtFs {
     fn become_writable(&self) -> Result<()> {
         if self.disk.device.read_only() {
             return Err(Errno::EACCES);
+        }
+        if self.ext().failure().is_some() {
+            // As after an aborted journal: what is in memory is not what is on the disk.
+            return Err(Errno::EROFS);
         }
         // A check of the file system may have mended it meanwhile: it is read anew.
         *self.ext.write() = open(self.kind, &self.disk, false)?;
@@ -286,6 +318,10 @@ impl FileSystem for ExtFs {
             ffree: free.inodes.into(),
             namelen: 255,
         })
+    }
+
+    fn is_read_only(&self) -> bool {
+        ExtFs::is_read_only(self) || self.ext().failure().is_some()
     }
 
     fn sync(&self) -> Result<()> {

@@ -21,8 +21,8 @@ fn escape(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn access(flags: MountFlags) -> &'static str {
-    if flags.contains(MountFlags::RDONLY) { "ro" } else { "rw" }
+fn access(read_only: bool) -> &'static str {
+    if read_only { "ro" } else { "rw" }
 }
 
 fn flags_text(flags: MountFlags) -> String {
@@ -56,7 +56,8 @@ pub(super) fn mounts(ask: &Ask) -> Result<Vec<u8>> {
         out.push(b' ');
         out.extend(at);
         let (fs, flags) = (mount.fs(), mount.flags());
-        let line = format!(" {} {}{}{} 0 0\n", fs.name(), access(flags), flags_text(flags), fs.options());
+        let access = access(flags.contains(MountFlags::RDONLY) || fs.is_read_only());
+        let line = format!(" {} {access}{}{} 0 0\n", fs.name(), flags_text(flags), fs.options());
         out.extend(line.bytes());
     }
     Ok(out)
@@ -90,9 +91,13 @@ pub(super) fn mountinfo(ask: &Ask) -> Result<Vec<u8>> {
         out.extend(part(&mount));
         out.push(b' ');
         out.extend(at);
-        out.extend(format!(" {}{} - {} ", access(flags), flags_text(flags), fs.name()).bytes());
+        out.extend(
+            format!(" {}{} - {} ", access(flags.contains(MountFlags::RDONLY)), flags_text(flags), fs.name())
+                .bytes(),
+        );
         out.extend(escape(mount.source().as_bytes()));
-        out.extend(format!(" {}{}\n", access(flags), fs.options()).bytes());
+        let access = access(flags.contains(MountFlags::RDONLY) || fs.is_read_only());
+        out.extend(format!(" {access}{}\n", fs.options()).bytes());
     }
     Ok(out)
 }
