@@ -112,7 +112,7 @@ fn a_full_disk_of_the_hosts() {
         cat /proc/mounts; cat f1 | head -c 0 && echo readable";
     let out = files.run("small/s.cow,base.img", script);
     let (said, told) = (text(&out.stdout), text(&out.stderr));
-    let last = said.lines().filter_map(|l| l.parse::<u32>().ok()).last().expect("some were synced");
+    let last = said.lines().filter_map(|l| l.parse::<u32>().ok()).next_back().expect("some were synced");
     assert!(last > 10 && said.ends_with("readable\n") && !said.contains("synced"), "{said}{told}");
     assert!(said.contains("/dev/root / ext4 ro "), "{said}");
     assert!(told.contains("disk ubda (\"small/s.cow\"): No space left on device: make room there"), "{told}");
