@@ -100,6 +100,15 @@ fn all_there_is_of_processes_and_memory() {
         ("memory-many", &["refused=true"]),
         ("big-counts", &[]),
         ("deep", &["links=exited:5"]),
+        (
+            "mount-loops",
+            &[
+                "made=true bound=true onto=ELOOP into=ELOOP deeper=ELOOP file=EINVAL cwd=true",
+                "out=0 gone=0 again=EINVAL moved=EINVAL emptied=0",
+                "fate=exited:0",
+            ],
+        ),
+        ("rename-loops", &["kept=true"]),
     ]);
 }
 

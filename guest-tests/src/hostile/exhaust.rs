@@ -3,6 +3,7 @@
 use super::Attack;
 use crate::mem::{PRIV, RW, SHARED};
 use crate::run::{self, say, spawn, sys};
+use std::ffi::CStr;
 
 pub(super) const ATTACKS: &[Attack] = &[
     ("fork-bomb", fork_bomb),
@@ -17,6 +18,8 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("memory-many", many_mappings),
     ("big-counts", big_counts),
     ("deep", deep),
+    ("mount-loops", mount_loops),
+    ("rename-loops", rename_loops),
 ];
 
 /// Processes that make processes, until none can be made; then all are ended, and the kernel works on.
@@ -306,4 +309,61 @@ fn deep() {
         0
     });
     say!("fate={fate} links={links} long={long}");
+}
+
+/// Mounts that are moved onto themselves: whoever reads a path on them would go up for ever, and note each name.
+fn mount_loops() {
+    let fate = run::fate(|| {
+        let mount = |from: &CStr, to: &CStr, flags: u64| sys!(SYS_mount, from, to, c"tmpfs", flags, 0);
+        let dir = c"/tmp/loop";
+        sys!(SYS_mkdir, dir, 0o755);
+        let made = mount(c"none", dir, 0).ok();
+        sys!(SYS_mkdir, c"/tmp/loop/x", 0o755);
+        sys!(SYS_mkdir, c"/tmp/loop/y", 0o755);
+        run::file(c"/tmp/loop/file", b"");
+        let file = mount(dir, c"/tmp/loop/file", libc::MS_MOVE);
+        let (onto, into) = (mount(dir, dir, libc::MS_MOVE), mount(dir, c"/tmp/loop/x", libc::MS_MOVE));
+        // In a mount that lies in it.
+        let bound = mount(dir, c"/tmp/loop/x", libc::MS_BIND).ok();
+        let deeper = mount(dir, c"/tmp/loop/x/y", libc::MS_MOVE);
+        sys!(SYS_chdir, c"/tmp/loop/x/y");
+        let mut path = [0u8; 4096];
+        let cwd = sys!(SYS_getcwd, &mut path, 4096).ok();
+        run::cat(c"/proc/self/mountinfo");
+        // Out of there, and what is gone goes nowhere any more.
+        let out = mount(c"/tmp/loop/x", c"/tmp/loop/y", libc::MS_MOVE);
+        sys!(SYS_chdir, c"/tmp/loop/y");
+        let gone = sys!(SYS_umount2, c"/tmp/loop/y", libc::MNT_DETACH);
+        let again = sys!(SYS_umount2, c".", libc::MNT_DETACH);
+        let moved = mount(c".", c"/tmp/loop/x", libc::MS_MOVE);
+        sys!(SYS_chdir, c"/");
+        let emptied = sys!(SYS_rmdir, c"/tmp/loop/y");
+        say!("made={made} bound={bound} onto={onto} into={into} deeper={deeper} file={file} cwd={cwd}");
+        say!("out={out} gone={gone} again={again} moved={moved} emptied={emptied}");
+        sys!(SYS_umount2, dir, 0);
+        0
+    });
+    say!("fate={fate}");
+}
+
+/// Two processes that each put a directory into the other's: both at once would make a ring that hangs nowhere.
+fn rename_loops() {
+    sys!(SYS_mkdir, c"/dev/shm/ring", 0o755);
+    sys!(SYS_chdir, c"/dev/shm/ring");
+    sys!(SYS_mkdir, c"a", 0o755);
+    sys!(SYS_mkdir, c"b", 0o755);
+    let turns = [[c"a", c"b/x"], [c"b", c"a/x"]].map(|[from, to]| {
+        spawn(move || {
+            let (end, mut done) = (run::now_ms() + 3000, 0u64);
+            while run::now_ms() < end {
+                done += u64::from(sys!(SYS_rename, from, to).ok());
+                sys!(SYS_rename, to, from);
+            }
+            i32::from(done == 0)
+        })
+    });
+    let fates = turns.map(run::wait);
+    let there = |path: &CStr| sys!(SYS_access, path, 0).ok();
+    let kept = (there(c"a") || there(c"b/x")) && (there(c"b") || there(c"a/x"));
+    say!("fates={fates:?} kept={kept}");
 }

@@ -20,6 +20,8 @@ pub enum Rank {
     Files,
     /// A file's position, held while it is read or written.
     Position,
+    /// Moving names between directories.
+    Renames,
     /// Mounts and dentries.
     Dentry,
     /// Inodes of layered file systems, which call others.

@@ -194,6 +194,35 @@ struct Table {
     all: Vec<Arc<Mount>>,
 }
 
+impl Table {
+    /// Puts a mount on top of what is mounted on a path; where it was before.
+    fn put(&mut self, mount: &Arc<Mount>, at: Path) -> Option<Path> {
+        at.dentry.mounts.fetch_add(1, Ordering::Relaxed);
+        self.on.entry((at.mount.id(), at.dentry.id())).or_default().push(mount.clone());
+        self.all.push(mount.clone());
+        mount.at.lock().replace(at)
+    }
+
+    /// Takes a mount from where it is; EINVAL if it is nowhere, or no longer: a working directory may still be in it.
+    fn take(&mut self, mount: &Arc<Mount>) -> Result<()> {
+        let at = mount.at().ok_or(Errno::EINVAL)?;
+        let known = self.all.len();
+        self.all.retain(|m| !Arc::ptr_eq(m, mount));
+        if self.all.len() == known {
+            return Err(Errno::EINVAL);
+        }
+        let key = (at.mount.id(), at.dentry.id());
+        if let Some(list) = self.on.get_mut(&key) {
+            list.retain(|m| !Arc::ptr_eq(m, mount));
+            if list.is_empty() {
+                self.on.remove(&key);
+            }
+        }
+        at.dentry.mounts.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 impl Namespace {
     /// With a file system at its root.
     pub fn new(mount: Arc<Mount>) -> Arc<Namespace> {
@@ -219,12 +248,8 @@ impl Namespace {
 
     /// Mounts on a directory (or a file on a file).
     pub fn mount(&self, mount: Arc<Mount>, at: Path) {
-        let key = (at.mount.id(), at.dentry.id());
-        at.dentry.mounts.fetch_add(1, Ordering::Relaxed);
-        *mount.at.lock() = Some(at);
         let mut table = self.table.lock();
-        table.on.entry(key).or_default().push(mount.clone());
-        table.all.push(mount);
+        table.put(&mount, at);
         drop(table);
         self.changed();
     }
@@ -244,22 +269,13 @@ impl Namespace {
         self.watchers.wake(Events::PRI | Events::ERR);
     }
 
-    /// Takes a mount away; EBUSY while others lie on it, EINVAL for the root.
+    /// Takes a mount away; EBUSY while others lie on it, EINVAL for the root and for what is not mounted any more.
     pub fn unmount(&self, mount: &Arc<Mount>, lazy: bool) -> Result<()> {
-        let at = mount.at().ok_or(Errno::EINVAL)?;
         let mut table = self.table.lock();
         if !lazy && table.on.iter().any(|((id, _), list)| *id == mount.id() && !list.is_empty()) {
             return Err(Errno::EBUSY);
         }
-        let key = (at.mount.id(), at.dentry.id());
-        if let Some(list) = table.on.get_mut(&key) {
-            list.retain(|m| !Arc::ptr_eq(m, mount));
-            if list.is_empty() {
-                table.on.remove(&key);
-            }
-        }
-        table.all.retain(|m| !Arc::ptr_eq(m, mount));
-        at.dentry.mounts.fetch_sub(1, Ordering::Relaxed);
+        table.take(mount)?;
         let elsewhere = table.all.iter().any(|m| Arc::ptr_eq(&m.fs, &mount.fs));
         drop(table);
         if !elsewhere {
@@ -269,10 +285,26 @@ impl Namespace {
         Ok(())
     }
 
-    /// Moves a mount to another place (MS_MOVE).
+    /// Moves a mount to another place (MS_MOVE); ELOOP for one that lies on the mount itself: the way up from there would have no end, and
+    /// neither would a path that is read on it.
     pub fn move_mount(&self, mount: &Arc<Mount>, to: Path) -> Result<()> {
-        self.unmount(mount, true)?;
-        self.mount(mount.clone(), to);
+        if mount.at().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let mut table = self.table.lock();
+        let mut above = Some(to.mount.clone());
+        while let Some(m) = above {
+            if Arc::ptr_eq(&m, mount) {
+                return Err(Errno::ELOOP);
+            }
+            above = m.at().map(|at| at.mount);
+        }
+        table.take(mount)?;
+        // Where it was is let go after the lock: it may be the last that holds it.
+        let before = table.put(mount, to);
+        drop(table);
+        drop(before);
+        self.changed();
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::{
     Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path,
     RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, kind,
 };
-use crate::base::{Errno, Result, time};
+use crate::base::{Errno, Mutex, Rank, Result, time};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -270,6 +270,9 @@ pub fn link(lookup: &Lookup, old: &Path, new_lookup: &Lookup, new: &[u8]) -> Res
     Ok(())
 }
 
+/// Held by whoever moves names.
+static RENAMES: Mutex<()> = Mutex::new(Rank::Renames, ());
+
 /// rename(2) and renameat2(2).
 pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) -> Result<()> {
     if flags & !(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) != 0
@@ -285,11 +288,20 @@ pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) ->
     let (Last::Name(old_name, old_slash), Last::Name(new_name, new_slash)) = (old_last, new_last) else {
         return Err(if flags & RENAME_NOREPLACE != 0 { Errno::EEXIST } else { Errno::EBUSY });
     };
-    let source = old_dir.dentry.child(&old_name)?;
-    let target = match new_dir.dentry.child(&new_name) {
-        Ok(t) => Some(t),
-        Err(Errno::ENOENT) => None,
-        Err(e) => return Err(e),
+    // What is checked here has to hold until the names are moved, else two moves at once could put a directory below itself: whoever
+    // then followed the way up would never end. Names are looked up before the lock, because a lookup may take any other.
+    let (source, target, _lock) = loop {
+        let source = old_dir.dentry.child(&old_name)?;
+        let target = match new_dir.dentry.child(&new_name) {
+            Ok(t) => Some(t),
+            Err(Errno::ENOENT) => None,
+            Err(e) => return Err(e),
+        };
+        let lock = RENAMES.lock();
+        if old_dir.dentry.still(&old_name, Some(&source)) && new_dir.dentry.still(&new_name, target.as_ref())
+        {
+            break (source, target, lock);
+        }
     };
     old_dir.check_writable()?;
     if target.is_some() && flags & RENAME_NOREPLACE != 0 {

@@ -1,6 +1,6 @@
 //! `mem=`: how much memory the guest may hold.
 
-use crate::base::{Errno, Result};
+use crate::base::{Errno, Result, heap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The limit, and what is known to be used of it.
@@ -20,6 +20,8 @@ impl Usage {
     /// Sets the limit in bytes.
     pub fn set_limit(&self, bytes: u64) {
         self.limit.store(bytes, Ordering::Relaxed);
+        // Far above what the OOM killer lets it come to.
+        heap::set_most(bytes.saturating_mul(2).saturating_add(1 << 30));
     }
 
     /// The limit in bytes.

@@ -137,6 +137,9 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
         if !Arc::ptr_eq(&from.dentry, from.mount.root()) {
             return Err(Errno::EINVAL);
         }
+        if from.inode().attr()?.is_dir() != target.inode().attr()?.is_dir() {
+            return Err(Errno::EINVAL);
+        }
         ns.move_mount(&from.mount, target)?;
         return Ok(0);
     }
