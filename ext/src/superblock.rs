@@ -164,7 +164,9 @@ impl Superblock {
         if self.first_data_block != u32::from(self.block_size == 1024) {
             return bad(format!("first data block {}", self.first_data_block));
         }
-        if !(1..=bits).contains(&self.blocks_per_group) && !self.ro_compat.contains(RoCompat::BIGALLOC) {
+        // With clusters the bitmap counts those, and a group may have more blocks.
+        let most = if self.ro_compat.contains(RoCompat::BIGALLOC) { u32::MAX } else { bits };
+        if !(1..=most).contains(&self.blocks_per_group) {
             return bad(format!("{} blocks a group", self.blocks_per_group));
         }
         if !(1..=bits).contains(&self.inodes_per_group) {

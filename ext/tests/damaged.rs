@@ -194,3 +194,17 @@ fn no_image_makes_it_panic() {
     );
     assert!(mounted > 0 && written > 0);
 }
+
+/// Found by the fuzzer: with clusters a group may have any number of blocks, but not none.
+#[test]
+fn a_group_without_blocks_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("image");
+    mke2fs(&image, &["-t", "ext4", "-O", "^metadata_csum"], "16M");
+    let mut bytes = std::fs::read(&image).expect("the image");
+    // EXT4_FEATURE_RO_COMPAT_BIGALLOC.
+    bytes[1024 + 0x65] |= 2;
+    assert!(Ext::open(Arc::new(MemDevice::new(bytes.clone()))).is_ok());
+    bytes[1024 + 0x20..1024 + 0x24].fill(0);
+    assert!(Ext::open(Arc::new(MemDevice::new(bytes))).is_err());
+}
