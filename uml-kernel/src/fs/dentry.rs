@@ -132,16 +132,6 @@ impl Dentry {
         }
     }
 
-    /// Whether the name is still this child's, or still nobody's. Of what comes and goes by itself nothing is known, nor can it be moved.
-    pub(super) fn still(&self, name: &[u8], child: Option<&Arc<Dentry>>) -> bool {
-        let now = self.children.lock().get(name).and_then(Child::present);
-        match (child, now) {
-            (Some(child), Some(now)) => Arc::ptr_eq(child, &now),
-            (Some(child), None) => !child.inode.lasting(),
-            (None, now) => now.is_none(),
-        }
-    }
-
     /// A node was made under this name.
     pub fn add(self: &Arc<Dentry>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let dentry = Dentry::make(name, Some(self.clone()), inode);
