@@ -8,6 +8,8 @@ use std::ops::{Deref, DerefMut};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Rank {
+    /// Moving names between directories, whose file systems ask for all the others.
+    Renames,
     /// The table of processes, and the links between them.
     Processes,
     /// One process, one task.
@@ -20,8 +22,6 @@ pub enum Rank {
     Files,
     /// A file's position, held while it is read or written.
     Position,
-    /// Moving names between directories.
-    Renames,
     /// Mounts and dentries.
     Dentry,
     /// Inodes of layered file systems, which call others.

@@ -12,6 +12,10 @@ const ABSENT_FOR: Instant = 1_000_000_000;
 /// Names of one directory beyond which the unused are dropped.
 const MANY: usize = 4096;
 
+/// Counts changes of names, each before it is made here: what a file system said of a name before one may be wrong after it, and would
+/// give a directory that was moved meanwhile a second dentry, in its old place.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+
 /// A name in a directory.
 pub struct Dentry {
     id: u64,
@@ -106,10 +110,16 @@ impl Dentry {
                 _ => {}
             }
         }
-        match self.inode.lookup(name) {
+        let before = CHANGES.load(Ordering::SeqCst);
+        let found = self.inode.lookup(name);
+        let mut children = self.children.lock();
+        if CHANGES.load(Ordering::SeqCst) != before {
+            drop(children);
+            return self.child(name);
+        }
+        match found {
             Ok(inode) => {
                 let lasting = inode.lasting();
-                let mut children = self.children.lock();
                 if let Some(Child::Present(there)) = children.get(name)
                     && lasting
                 {
@@ -123,7 +133,6 @@ impl Dentry {
                 Ok(dentry)
             }
             Err(Errno::ENOENT) if cacheable => {
-                let mut children = self.children.lock();
                 children.insert(name.to_vec(), Child::Absent(time::now()));
                 shrink(&mut children);
                 Err(Errno::ENOENT)
@@ -132,25 +141,17 @@ impl Dentry {
         }
     }
 
-    /// Whether the name is still this child's, or still nobody's. Of what comes and goes by itself nothing is known, nor can it be moved.
-    pub(super) fn still(&self, name: &[u8], child: Option<&Arc<Dentry>>) -> bool {
-        let now = self.children.lock().get(name).and_then(Child::present);
-        match (child, now) {
-            (Some(child), Some(now)) => Arc::ptr_eq(child, &now),
-            (Some(child), None) => !child.inode.lasting(),
-            (None, now) => now.is_none(),
-        }
-    }
-
     /// A node was made under this name.
     pub fn add(self: &Arc<Dentry>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let dentry = Dentry::make(name, Some(self.clone()), inode);
+        CHANGES.fetch_add(1, Ordering::SeqCst);
         self.children.lock().insert(name.to_vec(), Child::Present(dentry.clone()));
         dentry
     }
 
     /// The name was removed.
     pub fn forget(&self, name: &[u8]) {
+        CHANGES.fetch_add(1, Ordering::SeqCst);
         if let Some(Child::Present(gone)) = self.children.lock().remove(name) {
             gone.deleted.store(true, Ordering::Relaxed);
         }
@@ -163,6 +164,7 @@ impl Dentry {
 
     /// A name was moved to another directory, over whatever was there; with `exchange` the two were swapped.
     pub fn moved(self: &Arc<Dentry>, name: &[u8], to: &Arc<Dentry>, to_name: &[u8], exchange: bool) {
+        CHANGES.fetch_add(1, Ordering::SeqCst);
         let taken = self.children.lock().remove(name);
         let replaced = to.children.lock().remove(to_name);
         if let Some(Child::Present(dentry)) = taken {

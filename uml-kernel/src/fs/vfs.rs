@@ -289,19 +289,13 @@ pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) ->
         return Err(if flags & RENAME_NOREPLACE != 0 { Errno::EEXIST } else { Errno::EBUSY });
     };
     // What is checked here has to hold until the names are moved, else two moves at once could put a directory below itself: whoever
-    // then followed the way up would never end. Names are looked up before the lock, because a lookup may take any other.
-    let (source, target, _lock) = loop {
-        let source = old_dir.dentry.child(&old_name)?;
-        let target = match new_dir.dentry.child(&new_name) {
-            Ok(t) => Some(t),
-            Err(Errno::ENOENT) => None,
-            Err(e) => return Err(e),
-        };
-        let lock = RENAMES.lock();
-        if old_dir.dentry.still(&old_name, Some(&source)) && new_dir.dentry.still(&new_name, target.as_ref())
-        {
-            break (source, target, lock);
-        }
+    // then followed the way up would never end.
+    let _lock = RENAMES.lock();
+    let source = old_dir.dentry.child(&old_name)?;
+    let target = match new_dir.dentry.child(&new_name) {
+        Ok(t) => Some(t),
+        Err(Errno::ENOENT) => None,
+        Err(e) => return Err(e),
     };
     old_dir.check_writable()?;
     if target.is_some() && flags & RENAME_NOREPLACE != 0 {
