@@ -169,7 +169,11 @@ impl Dentry {
         let replaced = to.children.lock().remove(to_name);
         if let Some(Child::Present(dentry)) = taken {
             *dentry.place.lock() = (to_name.to_vec(), Some(to.clone()));
-            to.children.lock().insert(to_name.to_vec(), Child::Present(dentry));
+            let other = to.children.lock().insert(to_name.to_vec(), Child::Present(dentry));
+            // Somebody has looked it up meanwhile, and has a second dentry of it.
+            if let Some(Child::Present(other)) = other {
+                other.deleted.store(true, Ordering::Relaxed);
+            }
         }
         if let Some(Child::Present(dentry)) = replaced {
             if exchange {

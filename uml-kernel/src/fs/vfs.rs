@@ -291,6 +291,10 @@ pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) ->
     // What is checked here has to hold until the names are moved, else two moves at once could put a directory below itself: whoever
     // then followed the way up would never end.
     let _lock = RENAMES.lock();
+    // One that is gone is in no place that could be checked.
+    if old_dir.dentry.is_deleted() || new_dir.dentry.is_deleted() {
+        return Err(Errno::ENOENT);
+    }
     let source = old_dir.dentry.child(&old_name)?;
     let target = match new_dir.dentry.child(&new_name) {
         Ok(t) => Some(t),
