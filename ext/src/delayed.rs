@@ -40,6 +40,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct File {
     runs: BTreeMap<u64, Vec<u8>>,
+    /// Blocks of all of them.
+    blocks: u64,
     size: u64,
     mtime: Option<Time>,
     ctime: Time,
@@ -79,6 +81,7 @@ impl File {
             run[from..from + n].copy_from_slice(&data[..n]);
             (at, data) = (at + n as u64, &data[n..]);
         }
+        self.blocks += more;
         more
     }
 }
@@ -95,8 +98,7 @@ impl Delayed {
             inode.size = inode.size.max(file.size);
             inode.mtime = file.mtime.unwrap_or(inode.mtime);
             inode.ctime = inode.ctime.max(file.ctime);
-            inode.blocks += file.runs.values().map(|r| r.len() as u64 / 512).sum::<u64>();
-            debug_assert!(file.runs.values().all(|r| (r.len() as u64).is_multiple_of(block_size)));
+            inode.blocks += file.blocks * (block_size / 512);
         }
     }
 
@@ -130,10 +132,10 @@ impl Delayed {
     }
 
     /// Nothing of a file waits any more: it has been removed, or emptied.
-    pub(crate) fn forget(&self, number: InodeNumber, block_size: u64) {
+    pub(crate) fn forget(&self, number: InodeNumber) {
         let mut inner = self.0.lock();
         if let Some(file) = inner.files.remove(&number) {
-            inner.blocks -= file.runs.values().map(|r| r.len() as u64 / block_size).sum::<u64>();
+            inner.blocks -= file.blocks;
         }
     }
 
@@ -147,6 +149,7 @@ impl Delayed {
         let Inner { files, blocks } = &mut *inner;
         let file = files.get_mut(&number)?;
         let (mut runs, mut left) = (Vec::new(), MOST * block_size);
+        let all = file.blocks;
         while left > 0
             && let Some((first, mut run)) = file.runs.pop_first()
         {
@@ -154,9 +157,10 @@ impl Delayed {
                 file.runs.insert(first + left / block_size, run.split_off(left as usize));
             }
             left -= run.len() as u64;
-            *blocks -= run.len() as u64 / block_size;
+            file.blocks -= run.len() as u64 / block_size;
             runs.push((first, run));
         }
+        *blocks -= all - file.blocks;
         let (size, mtime, ctime, last) = (file.size, file.mtime, file.ctime, file.runs.is_empty());
         if last {
             files.remove(&number);
@@ -166,9 +170,11 @@ impl Delayed {
 
     fn put_back(&self, piece: Piece, block_size: u64) {
         let mut inner = self.0.lock();
-        inner.blocks += piece.runs.iter().map(|(_, r)| r.len() as u64 / block_size).sum::<u64>();
+        let blocks = piece.runs.iter().map(|(_, r)| r.len() as u64 / block_size).sum::<u64>();
+        inner.blocks += blocks;
         let file = inner.files.entry(piece.number).or_default();
         (file.size, file.mtime, file.ctime) = (piece.size, piece.mtime, piece.ctime);
+        file.blocks += blocks;
         file.runs.extend(piece.runs);
     }
 
@@ -185,8 +191,8 @@ impl Delayed {
     /// More than should wait: of this file, or in all.
     fn is_much(&self, number: InodeNumber, block_size: u64) -> (bool, bool) {
         let inner = self.0.lock();
-        let file = inner.files.get(&number).map_or(0, |f| f.runs.values().map(|r| r.len() as u64).sum());
-        (file >= A_FILE, inner.blocks * block_size >= ALL)
+        let file = inner.files.get(&number).map_or(0, |f| f.blocks);
+        (file * block_size >= A_FILE, inner.blocks * block_size >= ALL)
     }
 }
 

@@ -101,7 +101,7 @@ impl<R: RawRwLock> Ext<R> {
 
     /// Ends an inode without names: its blocks and its number become free.
     pub fn release(&self, number: InodeNumber) -> Result<()> {
-        self.core.delayed.forget(number, self.core.block_size());
+        self.core.delayed.forget(number);
         let inode = self.inode(number)?;
         if inode.links != 0 {
             return Err(Error::Invalid);
@@ -172,12 +172,12 @@ impl<R: RawRwLock> Ext<R> {
                 inode.size = size;
                 op.add_orphan(&mut inode)?;
                 op.put_inode(&inode)?;
-                op.delayed.forget(number, block);
+                op.delayed.forget(number);
                 return Ok(Some(old));
             }
             op.cut(&mut inode, size)?;
             op.put_inode(&inode)?;
-            op.delayed.forget(number, block);
+            op.delayed.forget(number);
             Ok(None)
         })?;
         if let Some(old) = long {
