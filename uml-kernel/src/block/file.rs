@@ -7,9 +7,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 /// fallocate(2)'s mode bits (linux/falloc.h).
-const KEEP_SIZE: u32 = 1;
-const PUNCH_HOLE: u32 = 2;
-const ZERO_RANGE: u32 = 16;
+pub(super) const KEEP_SIZE: u32 = 1;
+pub(super) const PUNCH_HOLE: u32 = 2;
+pub(super) const ZERO_RANGE: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct BlockFile {

@@ -5,7 +5,7 @@
 //! there before: devices and file systems are piled up, and never in a circle ([`super::ioctl::check`]).
 
 use crate::base::{Errno, Result};
-use crate::block::file::disk_of;
+use crate::block::file::{KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, disk_of};
 use crate::fs::{File, Path};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -15,11 +15,6 @@ use std::thread::JoinHandle;
 const PIECE: usize = 1 << 20;
 /// Bytes of its stack.
 const STACK: usize = 512 << 10;
-
-/// fallocate(2)'s mode bits (linux/falloc.h).
-const KEEP_SIZE: u32 = 1;
-const PUNCH_HOLE: u32 = 2;
-const ZERO_RANGE: u32 = 16;
 
 /// What is done with the file; offsets are the file's.
 enum Job {
