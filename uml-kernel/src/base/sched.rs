@@ -3,7 +3,7 @@
 use super::fiber::{Fiber, Stop};
 use super::{time, timer};
 use crate::base::sync::{Mutex, Rank};
-use crate::platform::{Kicker, sys};
+use crate::platform::{Kicker, apart, sys};
 use parking_lot::Condvar;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -157,6 +157,7 @@ pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
     if n < host_cpus.len() {
         let _ = SCHED.choice.set(host_cpus.to_vec());
     }
+    apart::allow(host_cpus);
     let cpus = (0..n)
         .map(|i| Cpu {
             host_cpu: AtomicUsize::new(host_cpus[(first + i) % host_cpus.len()]),
@@ -172,7 +173,7 @@ pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
     for i in 0..n {
         std::thread::Builder::new().name(format!("vcpu{i}")).spawn(move || {
             CPU.set(i);
-            let _ = sys::pin(0, &[host_cpu()]);
+            apart::settle(host_cpu());
             run();
         })?;
     }
@@ -234,6 +235,7 @@ fn run() {
             }
             return;
         };
+        apart::busy(true);
         SCHED.switches.fetch_add(1, Ordering::Relaxed);
         cpu.need_resched.store(false, Ordering::Relaxed);
         cpu.slice_end.store(time::now() + SLICE, Ordering::Relaxed);
@@ -242,7 +244,9 @@ fn run() {
             Stop::Sleep | Stop::Yield => enqueue(fiber),
             Stop::End => {}
         }
-        *cpu.kicker.lock() = None;
+        if let Some(kicker) = cpu.kicker.lock().take() {
+            kicker.rest();
+        }
     }
 }
 
@@ -255,6 +259,7 @@ fn idle(cpu: &Cpu) -> bool {
     if SCHED.runnable.load(Ordering::SeqCst) > 0 {
         return true;
     }
+    apart::busy(false);
     let start = time::now();
     idle.sleeping += 1;
     let choice = SCHED.choice.get().filter(|_| start - cpu.placed.load(Ordering::Relaxed) >= PLACE);
@@ -270,7 +275,7 @@ fn idle(cpu: &Cpu) -> bool {
     idle.sleeping -= 1;
     if choice.is_some() {
         let here = sys::current_cpu();
-        let _ = sys::pin(0, &[here]);
+        apart::settle(here);
         cpu.host_cpu.store(here, Ordering::Relaxed);
         cpu.placed.store(time::now(), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! How the CPU goes from the kernel to a stub thread and back, on one host CPU.
+//! How the CPU goes from the kernel to a stub thread and back, on one host CPU or on two (`apart.rs`).
 //!
 //! A word of the window says whose turn it is. Who waits for it gives the CPU up a few times, by `sched_yield`, and sleeps on the word only
 //! if the other side has not answered by then: a switch by yielding costs the host half of one by waking and sleeping. Who wakes asks first
@@ -9,9 +9,9 @@
 //! host's scheduler has let the one who yields go on each time, as it does while the other side has had more of the CPU.
 
 use super::process::Stub;
-use super::sys;
 use super::window::Window;
 use super::x86_64::{cycles, layout::*};
+use super::{apart, sys};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -88,7 +88,7 @@ fn judge(now: u64, lost: u64, useful: Option<bool>) {
 
 /// A window's words of hand-off, as for a thread that has not begun.
 pub(super) fn reset(window: &Window) {
-    for word in [W_TURN, W_STUB_SLEEPS, W_KERNEL_SLEEPS, W_YIELD, W_HINT] {
+    for word in [W_TURN, W_STUB_SLEEPS, W_KERNEL_SLEEPS, W_YIELD, W_WATCH, W_HINT] {
         window.word(word).store(0, Ordering::Release);
     }
 }
@@ -96,17 +96,36 @@ pub(super) fn reset(window: &Window) {
 /// The kernel's side of one hand-off.
 #[derive(Debug, Default)]
 pub(super) struct HandOff {
-    /// When the stub was given its turn, in cycles, if both sides may yield.
-    gave: Cell<Option<u64>>,
+    /// When the stub was given its turn, in cycles.
+    gave: Cell<u64>,
+    how: Cell<How>,
+}
+
+/// How each side waits before it sleeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum How {
+    #[default]
+    Not,
+    /// On one CPU.
+    Yields,
+    /// On two.
+    Watches,
 }
 
 impl HandOff {
     /// Gives the stub its turn.
     pub(super) fn give(&self, window: &Window) {
         let now = cycles();
-        let yields = may_yield(now);
-        self.gave.set(yields.then_some(now));
-        window.set_u32(W_YIELD, yields.into());
+        let watch = apart::watch();
+        let how = match watch {
+            0 if may_yield(now) => How::Yields,
+            0 => How::Not,
+            _ => How::Watches,
+        };
+        self.gave.set(now);
+        self.how.set(how);
+        window.set_u32(W_YIELD, (how == How::Yields).into());
+        window.set_u32(W_WATCH, watch);
         // Sequentially consistent with the other side's "I sleep, is it my turn?": one of the two sees the other.
         window.turn().swap(1, Ordering::SeqCst);
         if window.word(W_STUB_SLEEPS).load(Ordering::SeqCst) != 0 {
@@ -117,26 +136,47 @@ impl HandOff {
     /// Waits until the stub hands the CPU back; false if the time is over before.
     pub(super) fn taken(&self, window: &Window, stub: &Stub, timeout: Option<Duration>) -> bool {
         let over = || window.turn().load(Ordering::Acquire) == 0 || stub.is_dead();
-        let gave = self.gave.take();
+        // Once: after a time that was over nobody knows any more what the ways took.
+        let (gave, how) = (self.gave.get(), self.how.take());
         // Whether yielding was of use: unknown while a guest computes, which has the CPU for itself then.
         let mut useful = None;
-        if let Some(gave) = gave {
-            let mut left = YIELDS;
-            while !over() && left > 0 && cycles().saturating_sub(gave) <= LOST {
-                sys::yield_cpu();
-                left -= 1;
+        let mut missed = false;
+        match how {
+            How::Yields => {
+                let mut left = YIELDS;
+                while !over() && left > 0 && cycles().saturating_sub(gave) <= LOST {
+                    sys::yield_cpu();
+                    left -= 1;
+                }
+                useful = if over() { (left < YIELDS).then_some(true) } else { (left == 0).then_some(false) };
             }
-            useful = if over() { (left < YIELDS).then_some(true) } else { (left == 0).then_some(false) };
+            How::Watches => {
+                while !over() && cycles().saturating_sub(gave) <= apart::WATCH.into() && !apart::in_the_way()
+                {
+                    std::hint::spin_loop();
+                }
+                missed = !over();
+                if missed {
+                    // Before it sleeps: the guest computes meanwhile, and waking is cheaper at home.
+                    apart::missed(cycles());
+                }
+            }
+            How::Not => {}
         }
         if !over() && !sleep(window, timeout, over) {
             return false;
         }
-        if let Some(gave) = gave {
-            let now = cycles();
-            // What was lost on the way there, and on the way back. The stub's stamps may say anything; then it harms its own pace.
-            let there = window.u64(W_TOOK).saturating_sub(gave);
-            let back = now.saturating_sub(window.u64(W_GAVE));
-            judge(now, there.max(back), useful);
+        let now = cycles();
+        // What was lost on the way there, and on the way back. The stub's stamps may say anything; then it harms its own pace.
+        let there = window.u64(W_TOOK).saturating_sub(gave);
+        let back = now.saturating_sub(window.u64(W_GAVE));
+        match how {
+            How::Yields => judge(now, there.max(back), useful),
+            How::Watches if !missed => apart::after_apart(now, there.saturating_add(back)),
+            _ => {}
+        }
+        if how != How::Watches {
+            apart::after_together(now, now.saturating_sub(gave));
         }
         true
     }

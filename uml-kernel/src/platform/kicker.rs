@@ -27,6 +27,11 @@ impl Kicker {
         true
     }
 
+    /// The kernel has something else to do than to answer: the thread need not watch its turn.
+    pub fn rest(&self) {
+        self.window.set_u32(W_WATCH, 0);
+    }
+
     /// Changes what the stub answers itself.
     pub fn answer(&self, slot: u8, value: u64) {
         self.window.set_u64(W_ANSWERS + slot as usize * 8, value);

@@ -2,6 +2,7 @@
 //!
 //! All `unsafe` of the kernel is in here and in [`crate::base::context`].
 
+pub mod apart;
 pub mod elf;
 mod gate;
 mod handoff;

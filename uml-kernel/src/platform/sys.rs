@@ -179,6 +179,12 @@ pub fn allowed_cpus() -> Vec<usize> {
     }
 }
 
+/// CPUs of the host that are on, whether this thread may run on them or not.
+pub fn online_cpus() -> usize {
+    // SAFETY: it takes a number.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
+}
+
 /// Two connected datagram sockets that keep message boundaries.
 pub fn socket_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];

@@ -78,6 +78,9 @@ pub const W_KERNEL_SLEEPS: usize = 0x114;
 pub const YIELDS: u32 = 4;
 /// `u32`: 1 if the stub yields before it sleeps.
 pub const W_YIELD: usize = 0x118;
+/// `u32`: for how many cycles the stub watches its turn before it sleeps, if kernel and stub have a CPU each. The kernel
+/// takes that back when it has something else to do.
+pub const W_WATCH: usize = 0x134;
 /// `u32`: what [`W_PREFETCH`] says of the call that the stub has stopped in.
 pub const W_HINT: usize = 0x11c;
 /// `u64`: time stamp of the stub's last giving back.
