@@ -1,13 +1,16 @@
 //! A regular file or block device of the host as a [`BlockDevice`].
 
 use crate::{BlockDevice, Extent, ExtentKind, check_range};
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstatfs, seek};
+use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Seek};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// linux/magic.h.
+const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
 
 /// An open host file. Its size is read once, and changed only through [`HostFile::set_len`].
 #[derive(Debug)]
@@ -16,6 +19,9 @@ pub struct HostFile {
     path: PathBuf,
     len: AtomicU64,
     read_only: bool,
+    /// Its file system does not know RWF_NOWAIT, because it is memory (tmpfs), or for another reason.
+    in_memory: AtomicBool,
+    waits: AtomicBool,
 }
 
 impl HostFile {
@@ -47,7 +53,14 @@ impl HostFile {
         let meta = file.metadata()?;
         // A block device has st_size 0; its end is found by seeking. Offsets are never used otherwise.
         let len = if meta.is_file() { meta.len() } else { (&file).seek(io::SeekFrom::End(0))? };
-        Ok(Self { file, path: path.to_owned(), len: AtomicU64::new(len), read_only })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            len: AtomicU64::new(len),
+            read_only,
+            in_memory: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+        })
     }
 
     /// The path it was opened by.
@@ -150,6 +163,28 @@ impl BlockDevice for HostFile {
             self.file.read_exact_at(&mut bufs[i][skip..], at)?;
         }
         Ok(())
+    }
+
+    fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        let len: usize = bufs.iter().map(|b| b.len()).sum();
+        self.check(offset, len as u64)?;
+        if self.in_memory.load(Ordering::Relaxed) {
+            return self.read_vectored_at(bufs, offset).map(|()| true);
+        }
+        if self.waits.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        match rustix::io::preadv2(&self.file, bufs, offset, ReadWriteFlags::NOWAIT) {
+            Ok(done) => Ok(done == len),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let in_memory = fstatfs(&self.file).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC);
+                let what = if in_memory { &self.in_memory } else { &self.waits };
+                what.store(true, Ordering::Relaxed);
+                self.read_ready_at(bufs, offset)
+            }
+            // What is in the way of a read shows by that.
+            Err(_) => Ok(false),
+        }
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {

@@ -70,6 +70,12 @@ pub trait BlockDevice: Send + Sync {
     /// Fills `buf` from `offset`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Fills `bufs` from `offset` if that is certain not to wait for a disk: the host has the bytes in memory. False, with the buffers
+    /// in whatever state, if it may have to wait, or cannot tell.
+    fn read_ready_at(&self, _bufs: &mut [IoSliceMut<'_>], _offset: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 

@@ -1,7 +1,7 @@
 //! A device in memory, for tests, fuzzing, and data that never needs a file.
 
 use crate::{BlockDevice, check_range};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::sync::{PoisonError, RwLock};
 
 /// A device whose bytes are a vector. Flush is a no-op: nothing here outlives the process.
@@ -36,6 +36,10 @@ impl BlockDevice for MemDevice {
         check_range(offset, buf.len() as u64, bytes.len() as u64)?;
         buf.copy_from_slice(&bytes[offset as usize..][..buf.len()]);
         Ok(())
+    }
+
+    fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        self.read_vectored_at(bufs, offset).map(|()| true)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

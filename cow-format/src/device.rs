@@ -176,6 +176,43 @@ impl CowDevice {
         self.bitmap.set(&*self.file, sectors.start, sectors.end)
     }
 
+    /// Reads by runs of sectors that lie in one file; false as soon as `read` says so.
+    fn read_runs(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        mut offset: u64,
+        read: impl Fn(&dyn BlockDevice, &mut [IoSliceMut<'_>], u64) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let len = bufs.iter().map(|b| b.len() as u64).sum();
+        check_range(offset, len, self.layout.size)?;
+        let end = offset + len;
+        let mut parts: Vec<&mut [u8]> = bufs.iter_mut().map(|b| &mut **b).rev().collect();
+        while offset < end {
+            let (dirty, stop) = self.dirty_run(offset, end)?;
+            let mut run: Vec<IoSliceMut<'_>> = Vec::with_capacity(parts.len());
+            let mut want = (stop - offset) as usize;
+            while want > 0
+                && let Some(part) = parts.pop()
+            {
+                let (now, later) = part.split_at_mut(want.min(part.len()));
+                want -= now.len();
+                run.push(IoSliceMut::new(now));
+                if !later.is_empty() {
+                    parts.push(later);
+                }
+            }
+            let done = match dirty {
+                true => read(&*self.file, &mut run, self.layout.data_offset + offset)?,
+                false => read(&*self.base, &mut run, offset)?,
+            };
+            if !done {
+                return Ok(false);
+            }
+            offset = stop;
+        }
+        Ok(true)
+    }
+
     fn flush_once(&self) -> io::Result<()> {
         let chunks = self.bitmap.take_unsaved();
         let sync = || {
@@ -221,33 +258,13 @@ impl BlockDevice for CowDevice {
         Ok(())
     }
 
-    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], mut offset: u64) -> io::Result<()> {
-        let len = bufs.iter().map(|b| b.len() as u64).sum();
-        check_range(offset, len, self.layout.size)?;
-        let end = offset + len;
-        let mut parts: Vec<&mut [u8]> = bufs.iter_mut().map(|b| &mut **b).rev().collect();
-        while offset < end {
-            let (dirty, stop) = self.dirty_run(offset, end)?;
-            let mut run: Vec<IoSliceMut<'_>> = Vec::with_capacity(parts.len());
-            let mut want = (stop - offset) as usize;
-            while want > 0
-                && let Some(part) = parts.pop()
-            {
-                let (now, later) = part.split_at_mut(want.min(part.len()));
-                want -= now.len();
-                run.push(IoSliceMut::new(now));
-                if !later.is_empty() {
-                    parts.push(later);
-                }
-            }
-            if dirty {
-                self.file.read_vectored_at(&mut run, self.layout.data_offset + offset)?;
-            } else {
-                self.base.read_vectored_at(&mut run, offset)?;
-            }
-            offset = stop;
-        }
-        Ok(())
+    fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        self.read_runs(bufs, offset, |device, run, at| device.read_vectored_at(run, at).map(|()| true))
+            .map(drop)
+    }
+
+    fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        self.read_runs(bufs, offset, |device, run, at| device.read_ready_at(run, at))
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

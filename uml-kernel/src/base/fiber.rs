@@ -212,6 +212,13 @@ fn current_ref<'a>() -> Option<&'a Fiber> {
     unsafe { CURRENT.get().as_ref() }
 }
 
+/// The fiber that runs here has waited for the host, and so not had its CPU, for so many nanoseconds.
+pub(super) fn was_off(nanos: u64) {
+    if let Some(me) = current_ref() {
+        me.off.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
 /// The fiber that runs on this thread.
 #[inline(never)]
 pub fn current() -> Option<Arc<Fiber>> {

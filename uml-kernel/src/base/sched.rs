@@ -1,7 +1,7 @@
 //! The scheduler: vCPU threads, the run queue, preemption, idling.
 
 use super::fiber::{Fiber, Stop};
-use super::{time, timer};
+use super::{blocking, time, timer};
 use crate::base::sync::{Mutex, Rank};
 use crate::platform::{Kicker, apart, sys};
 use parking_lot::Condvar;
@@ -171,11 +171,7 @@ pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
         .collect();
     let _ = SCHED.cpus.set(cpus);
     for i in 0..n {
-        std::thread::Builder::new().name(format!("vcpu{i}")).spawn(move || {
-            CPU.set(i);
-            apart::settle(host_cpu());
-            run();
-        })?;
+        std::thread::Builder::new().name(format!("vcpu{i}")).spawn(move || blocking::be(i))?;
     }
     Ok(())
 }
@@ -184,6 +180,7 @@ pub fn start(n: usize, host_cpus: &[usize]) -> std::io::Result<()> {
 pub fn stop() {
     SCHED.idle.lock().stop = true;
     SCHED.idle_cond.notify_all();
+    blocking::stop();
 }
 
 /// Stops all tasks where they are, or lets them go on; false if that is how it was.
@@ -222,8 +219,11 @@ fn pick() -> Option<Arc<Fiber>> {
     fiber
 }
 
-fn run() {
-    let Some(cpu) = cpu() else { return };
+/// Is the vCPU `index` on this thread, until the kernel ends, or (true) until the thread has left it.
+pub(super) fn serve(index: usize) -> bool {
+    CPU.set(index);
+    apart::settle(host_cpu());
+    let Some(cpu) = cpu() else { return false };
     loop {
         if SCHED.paused.load(Ordering::Relaxed) {
             wait_while_paused();
@@ -233,7 +233,7 @@ fn run() {
             if idle(cpu) {
                 continue;
             }
-            return;
+            return false;
         };
         apart::busy(true);
         SCHED.switches.fetch_add(1, Ordering::Relaxed);
@@ -244,10 +244,28 @@ fn run() {
             Stop::Sleep | Stop::Yield => enqueue(fiber),
             Stop::End => {}
         }
+        if own().is_none() {
+            return true;
+        }
         if let Some(kicker) = cpu.kicker.lock().take() {
             kicker.rest();
         }
     }
+}
+
+/// The vCPU that this thread is.
+#[inline(never)]
+pub fn own() -> Option<usize> {
+    Some(CPU.get()).filter(|index| *index != usize::MAX)
+}
+
+/// This thread is no vCPU any more: another will be.
+#[inline(never)]
+pub(super) fn leave() {
+    if let Some(cpu) = cpu() {
+        *cpu.kicker.lock() = None;
+    }
+    CPU.set(usize::MAX);
 }
 
 /// Sleeps until there is something to run or a timer is due; false when the kernel ends.

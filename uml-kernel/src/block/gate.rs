@@ -1,6 +1,7 @@
 //! What every request to a disk passes: it is counted, and the end is where the last whole sector ends.
 
 use super::SECTOR;
+use crate::base::blocking::blocking;
 use ::block_device::{BlockDevice, Extent, check_range};
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -163,6 +164,13 @@ impl Gate {
     }
 }
 
+/// Bytes of a write that are copied for so long that the host may find the moment to let its writer wait.
+const LONG: u64 = 128 << 10;
+
+fn if_long<T>(len: u64, write: impl FnOnce() -> T) -> T {
+    if len >= LONG { blocking(write) } else { write() }
+}
+
 fn total(lens: impl Iterator<Item = usize>) -> u64 {
     lens.map(|n| n as u64).sum()
 }
@@ -181,33 +189,55 @@ impl BlockDevice for Gate {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.request(What::Read, buf.len() as u64, || self.inner.read_at(buf, offset))
+        let len = buf.len() as u64;
+        self.request(What::Read, len, || {
+            if self.inner.read_ready_at(&mut [IoSliceMut::new(buf)], offset)? {
+                return Ok(());
+            }
+            blocking(|| self.inner.read_at(buf, offset))
+        })
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.request(What::Write, buf.len() as u64, || self.inner.write_at(buf, offset))
+        self.request(What::Write, buf.len() as u64, || {
+            if_long(buf.len() as u64, || self.inner.write_at(buf, offset))
+        })
     }
 
     fn read_vectored_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
         let len = total(bufs.iter().map(|b| b.len()));
-        self.request(What::Read, len, || self.inner.read_vectored_at(bufs, offset))
+        self.request(What::Read, len, || {
+            if self.inner.read_ready_at(bufs, offset)? {
+                return Ok(());
+            }
+            blocking(|| self.inner.read_vectored_at(bufs, offset))
+        })
+    }
+
+    fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        let len = total(bufs.iter().map(|b| b.len()));
+        let ready = self.inner.read_ready_at(bufs, offset)?;
+        if ready {
+            self.request(What::Read, len, || Ok(()))?;
+        }
+        Ok(ready)
     }
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let len = total(bufs.iter().map(|b| b.len()));
-        self.request(What::Write, len, || self.inner.write_vectored_at(bufs, offset))
+        self.request(What::Write, len, || if_long(len, || self.inner.write_vectored_at(bufs, offset)))
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.request(What::Discard, len, || self.inner.discard(offset, len))
+        self.request(What::Discard, len, || blocking(|| self.inner.discard(offset, len)))
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<()> {
-        self.request(What::Write, len, || self.inner.write_zeroes(offset, len, may_unmap))
+        self.request(What::Write, len, || if_long(len, || self.inner.write_zeroes(offset, len, may_unmap)))
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.request(What::Flush, 0, || self.inner.flush())
+        self.request(What::Flush, 0, || blocking(|| self.inner.flush()))
     }
 
     fn extent(&self, offset: u64) -> io::Result<Extent> {
@@ -266,6 +296,11 @@ impl BlockDevice for Window {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.inner.read_at(buf, self.place(offset, buf.len() as u64)?)
+    }
+
+    fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        let at = self.place(offset, total(bufs.iter().map(|b| b.len())))?;
+        self.inner.read_ready_at(bufs, at)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -174,6 +174,14 @@ pub fn settle(cpu: usize) {
     set(place);
 }
 
+/// The thread that has called [`settle`] is no vCPU any more.
+pub fn leave() {
+    if let Some(away) = get().away {
+        AWAY.remove(away);
+    }
+    set(Place::new());
+}
+
 /// A vCPU runs something, or has nothing any more.
 pub fn busy(yes: bool) {
     match get().home {

@@ -233,6 +233,11 @@ impl Ctx {
     /// Goes to the guest, and comes back with why, and when. The time is the task's, from `since` on.
     fn guest(&mut self, mut since: u64) -> (Trap, u64) {
         let platform = &kernel().platform;
+        // A call has waited for the host, and another thread is its vCPU now.
+        while sched::own().is_none() {
+            fiber::give_way();
+            since = time::now();
+        }
         self.stub.move_to(sched::host_cpu());
         self.task.in_guest.store(true, Ordering::SeqCst);
         self.stub.arm();

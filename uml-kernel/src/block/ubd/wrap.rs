@@ -3,7 +3,7 @@
 use super::Letters;
 use ::block_device::{BlockDevice, Extent};
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 
 /// A device that behaves as the letters say.
@@ -41,6 +41,10 @@ impl BlockDevice for Wrapped {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.inner.read_at(buf, offset)
+    }
+
+    fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        self.inner.read_ready_at(bufs, offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -12,12 +12,15 @@ use crate::base::{Errno, Mutex, Rank, Result, time};
 use crate::block::Disk;
 use commit::Committer;
 pub use content::held;
-use ext::{Ext, InodeNumber, Time};
+use ext::{InodeNumber, Time};
 use node::Node;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+
+/// Who waits for its locks does not keep the vCPU.
+type Ext = ext::Ext<crate::base::rwlock::RawRwLock>;
 
 /// A mounted disk.
 pub struct ExtFs {
@@ -294,7 +297,7 @@ impl FileSystem for ExtFs {
     }
 
     fn root(&self) -> Arc<dyn Inode> {
-        match self.node(Ext::ROOT) {
+        match self.node(ext::Ext::ROOT) {
             Ok(node) => node,
             // Only while the last reference to it is being dropped.
             Err(e) => unreachable!("the root of a file system: {e}"),
