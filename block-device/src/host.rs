@@ -256,3 +256,22 @@ impl BlockDevice for HostFile {
         Some(&self.file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_just_been_written_is_ready_and_what_lies_beyond_the_end_is_refused() {
+        let device = HostFile::from_file(tempfile::tempfile().unwrap(), Path::new("test"), false).unwrap();
+        device.set_len(1 << 20).unwrap();
+        device.write_at(&[7; 5000], 3000).unwrap();
+        let (mut a, mut b) = ([0; 1000], [0; 4000]);
+        let ready = device.read_ready_at(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)], 3000).unwrap();
+        // A file system that is not memory, and cannot tell, says no.
+        let can_tell = !device.waits.load(Ordering::Relaxed);
+        assert_eq!(ready, can_tell);
+        assert!(!ready || (a == [7; 1000] && b == [7; 4000]));
+        assert!(device.read_ready_at(&mut [IoSliceMut::new(&mut a)], (1 << 20) - 999).is_err());
+    }
+}

@@ -82,8 +82,13 @@ impl Top {
                 let mut bytes: Vec<Vec<u8>> = split(offset, parts).iter().map(|n| vec![0; *n]).collect();
                 let mut slices: Vec<_> = bytes.iter_mut().map(|b| IoSliceMut::new(b)).collect();
                 self.device.read_vectored_at(&mut slices, offset).unwrap();
-                let bytes = bytes.concat();
-                assert!(bytes == model[offset as usize..][..bytes.len()], "{op:?}");
+                let wanted = &model[offset as usize..][..bytes.iter().map(Vec::len).sum()];
+                assert!(bytes.concat() == wanted, "{op:?}");
+                // Without a wait, where the host says that there is none; it need not.
+                bytes.iter_mut().for_each(|b| b.fill(0x55));
+                let mut slices: Vec<_> = bytes.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+                let ready = self.device.read_ready_at(&mut slices, offset).unwrap();
+                assert!(!ready || bytes.concat() == wanted, "{op:?}: what was ready");
             }
             Op::Discard { offset, len } => {
                 let (offset, len) = place(*offset, *len);
