@@ -19,7 +19,7 @@ case $job in
     files)
         T untar tar xf /files.tar
         export GIT_CONFIG_NOSYSTEM=1
-        { cd t && git init -q . && git add . && cd ..; } >/dev/null 2>&1
+        { git init -q t && git -C t add .; } >/dev/null 2>&1 || echo "failed: git add"
         T status git -C t status
         cold
         T status-cold git -C t status

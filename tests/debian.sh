@@ -13,11 +13,20 @@ console="$top/tests/console.py"
 words="mem=512M ubd0=session.cow,debian.img root=/dev/ubda con0=fd:0,fd:1 con=null quiet"
 prompt=':~# '
 
+# The merged image has what all sessions have written, each a line.
+has_trail() {
+    local lines
+    lines=$(debugfs -R 'cat /root/trail' merged.img 2>/dev/null | grep -c .)
+    [ "$lines" = "$trail" ] || { echo "the merged image has $lines lines of $trail"; exit 1; }
+    echo "merged.img: /root/trail has all $trail lines"
+}
+
 # The disk as whoever stopped has left it: clean, and the base as it was.
 healthy() {
     rm -f merged.img
     "$top/target/release/uml_moo" session.cow merged.img
     e2fsck -fn merged.img | tail -1
+    has_trail
     echo "$sum" | sha256sum -c -
 }
 
@@ -28,6 +37,7 @@ recoverable() {
     # E2fsck's 1: it has changed something, which is the journal.
     e2fsck -p merged.img || [ $? = 1 ]
     e2fsck -fn merged.img | tail -1
+    has_trail
     echo "$sum" | sha256sum -c -
 }
 
@@ -65,6 +75,7 @@ killed() {
 }
 
 rm -f session.cow
+trail=1 last=ours
 # cron's line may come only with the next full minute: waits for it, and for logger's.
 python3 "$console" "$(program ours) $words" 'login: =>root' \
     "$prompt=>dpkg -i hello.deb && hello-uml" "$prompt=>apt-get install -y --reinstall ./hello.deb" \
@@ -75,7 +86,6 @@ python3 "$console" "$(program ours) $words" 'login: =>root' \
     "$prompt=>echo one > trail; reboot" 'login: =>root' "$prompt=>cat trail; hello-uml; ls /home/bob" "$prompt=>shutdown -h now"
 healthy
 "$top/target/release/cowtool" status session.cow | grep -v ' /var/' || true
-trail=1 last=ours
 real=()
 if command -v linux.uml >/dev/null; then real+=(6.1); else echo "SKIPPED: the real linux.uml is not installed (user-mode-linux)"; fi
 uml72=$top/bench/out/uml72/linux.uml
@@ -93,7 +103,8 @@ done
 for name in "${real[@]}"; do
     echo "=== $name boots the merged image"
     python3 "$console" "$(program "$name") mem=512M ubd0=merged.img root=/dev/ubda con0=fd:0,fd:1 con=null quiet" 'login: =>root' \
-        "$prompt=>cat trail; hello-uml; halt"
+        "$prompt=>cat trail; hello-uml; echo lines=\$(grep -c . trail).; ls /home/bob; halt" | tee turn.log
+    grep -q "lines=$trail\." turn.log && grep -q "hello from a package" turn.log && grep -q '^file' turn.log
     e2fsck -fn merged.img | tail -1
 done
 echo "debian.sh: all turns done"

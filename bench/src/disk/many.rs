@@ -19,7 +19,8 @@ pub(super) fn suite(setup: &Setup, guests: usize, report: &mut Report) -> Result
         ["", "PSS of one, MiB", "one alone, s", "all at once, s", "slow-down beyond the CPUs' share"];
     let mut table = Table::new(&title, &columns);
     for (place, name) in PLACES {
-        if place == Place::Host || !setup.has(place) {
+        // Guests on one CPU only would share no CPUs.
+        if matches!(place, Place::Host | Place::Uml72OneCpu | Place::OursOneCpu) || !setup.has(place) {
             continue;
         }
         report.progress(&format!("disk: {guests} guests of {name}"));
