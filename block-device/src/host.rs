@@ -267,7 +267,8 @@ mod tests {
         device.set_len(1 << 20).unwrap();
         device.write_at(&[7; 5000], 3000).unwrap();
         let (mut a, mut b) = ([0; 1000], [0; 4000]);
-        let ready = device.read_ready_at(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)], 3000).unwrap();
+        let ready =
+            device.read_ready_at(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)], 3000).unwrap();
         // A file system that is not memory, and cannot tell, says no.
         let can_tell = !device.waits.load(Ordering::Relaxed);
         assert_eq!(ready, can_tell);

@@ -106,7 +106,13 @@ impl Setup {
         if matches!(place, Place::Uml72OneCpu | Place::OursOneCpu) {
             command.args(["taskset", "-c", "0"]);
         }
-        command.arg(program).args(words).args(["mem=512M", "root=/dev/ubda", "quiet", "con0=fd:0,fd:1", "con=null"]);
+        command.arg(program).args(words).args([
+            "mem=512M",
+            "root=/dev/ubda",
+            "quiet",
+            "con0=fd:0,fd:1",
+            "con=null",
+        ]);
         command.arg(format!("ubd0={},{}", cow.display(), base.display()));
         // A group of its own, to be ended as a whole.
         command.stderr(Stdio::null()).current_dir(&self.dir).process_group(0);
@@ -129,7 +135,11 @@ impl Setup {
         let script = "mount -o loop $0 $1 && mount -t proc proc $1/proc && mount --bind /dev $1/dev && exec env -i PATH=$PATH job=$2 chroot $1 /bench.sh";
         // A mount namespace of its own: nothing is left mounted.
         let mut command = Command::new("timeout");
-        command.args(["-k", "5", PATIENCE, "unshare", "-m", "sh", "-c", script]).args([&copy, &mountpoint]).arg(job).stderr(Stdio::null());
+        command
+            .args(["-k", "5", PATIENCE, "unshare", "-m", "sh", "-c", script])
+            .args([&copy, &mountpoint])
+            .arg(job)
+            .stderr(Stdio::null());
         Ok(command)
     }
 
@@ -140,7 +150,12 @@ impl Setup {
             _ => self.guest_with_job(place, job, "disk.cow"),
         };
         let Some(mut command) = command else { return Ok(Vec::new()) };
-        let output = command.current_dir(&self.dir).stdin(Stdio::null()).stderr(Stdio::null()).output().context("starting a guest")?;
+        let output = command
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output()
+            .context("starting a guest")?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() || text.contains("failed:") {
             let tail: Vec<_> = text.lines().filter(|l| l.contains("failed:")).collect();

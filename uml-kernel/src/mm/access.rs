@@ -166,7 +166,8 @@ pub struct Packer(pub Vec<u8>);
 impl Packer {
     /// Empty.
     pub fn new() -> Packer {
-        Packer::default()
+        // Most of what is packed is smaller: it grows once.
+        Packer(Vec::with_capacity(256))
     }
     /// Appends 8 bytes.
     pub fn u64(mut self, v: u64) -> Self {

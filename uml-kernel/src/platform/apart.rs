@@ -72,7 +72,8 @@ static AWAY: Cpus = Cpus::new();
 
 /// What there is to choose from.
 struct Host {
-    cpus: Vec<usize>,
+    /// CPUs with their caches: the last one's, by its number (0 where that is not told).
+    cpus: Vec<(usize, usize)>,
     /// `/proc/loadavg`, and how many CPUs it tells of.
     load: Option<(File, usize)>,
 }
@@ -82,10 +83,39 @@ static HOST: OnceLock<Host> = OnceLock::new();
 /// Lets vCPUs' threads go to these host CPUs, too.
 pub fn allow(cpus: &[usize]) {
     let load = File::open("/proc/loadavg").ok().map(|file| (file, sys::online_cpus()));
-    let _ = HOST.set(Host { cpus: cpus.to_vec(), load });
+    let _ = HOST.set(Host { cpus: cpus.iter().map(|cpu| (*cpu, last_cache(*cpu))).collect(), load });
+}
+
+/// The last cache of a CPU, by the id that Documentation/ABI/testing/sysfs-devices-system-cpu gives it.
+fn last_cache(cpu: usize) -> usize {
+    let id = |index: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/cache/index{index}/id");
+        std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    (0..8).rev().find_map(id).unwrap_or(0)
 }
 
 impl Host {
+    /// Claims a CPU that no vCPU of ours uses, of those that share the last cache with `home`, or of all if none does; the `turn`th of
+    /// them first.
+    fn claim(&self, home: usize, turn: usize) -> Option<usize> {
+        let cache = self.cpus.iter().find(|(cpu, _)| *cpu == home)?.1;
+        let others = |near: bool| -> Vec<usize> {
+            let fits = |(cpu, its): &&(usize, usize)| *cpu != home && (!near || *its == cache);
+            self.cpus.iter().filter(fits).map(|(cpu, _)| *cpu).collect()
+        };
+        let mut near = others(true);
+        if near.is_empty() {
+            near = others(false);
+        }
+        near.retain(|cpu| !BUSY.has(*cpu) && !AWAY.has(*cpu));
+        if near.is_empty() || !self.has_idle() {
+            return None;
+        }
+        let first = turn % near.len();
+        near[first..].iter().chain(&near[..first]).copied().find(|cpu| AWAY.add(*cpu))
+    }
+
     /// Whether some CPU has nothing to do: the fourth field of proc_loadavg(5) says how many threads can run, of which the caller is one.
     fn has_idle(&self) -> bool {
         let Some((file, cpus)) = &self.load else { return true };
@@ -113,11 +143,13 @@ struct Place {
     wanted: u32,
     /// No stay before.
     next: u64,
+    /// Which of the CPUs to try first: another after each that others were on.
+    turn: usize,
 }
 
 impl Place {
     const fn new() -> Place {
-        Place { home: None, away: None, account: 0, earned: 0, quick: 0, wanted: FIRST, next: 0 }
+        Place { home: None, away: None, account: 0, earned: 0, quick: 0, wanted: FIRST, next: 0, turn: 0 }
     }
 
     /// After a hand-off on one CPU that took so many cycles; whether to go.
@@ -144,6 +176,7 @@ impl Place {
         let worth = self.earned > 2 * MOVES;
         self.wanted = if worth { (self.wanted / 2).max(FIRST) } else { (self.wanted * 2).min(MOST) };
         self.next = now + if others { MUCH_LATER } else { 0 };
+        self.turn = self.turn.wrapping_add(others.into());
         (self.away, self.quick) = (None, 0);
     }
 }
@@ -206,12 +239,7 @@ pub(super) fn after_together(now: u64, took: u64) {
     let mut place = get();
     let Some(home) = place.home else { return };
     if place.together(now, took) {
-        let found = HOST.get().and_then(|host| {
-            let mut cpus =
-                host.cpus.iter().copied().filter(|c| *c != home && !BUSY.has(*c) && !AWAY.has(*c)).peekable();
-            cpus.peek()?;
-            if host.has_idle() { cpus.find(|c| AWAY.add(*c)) } else { None }
-        });
+        let found = HOST.get().and_then(|host| host.claim(home, place.turn));
         match found {
             Some(cpu) if sys::pin(0, &[cpu]).is_ok() => place.go(cpu),
             Some(cpu) => AWAY.remove(cpu),
@@ -277,11 +305,22 @@ mod tests {
         let wakes = (0..).take_while(|_| !place.apart(WAKE)).count();
         assert_eq!(wakes as i64, CREDIT / (WAKE - TOGETHER));
         place.back(20, true);
-        assert_eq!((place.wanted, place.next), (FIRST, 20 + MUCH_LATER));
+        assert_eq!((place.wanted, place.next, place.turn), (FIRST, 20 + MUCH_LATER, 1));
         // Nothing that a stub's stamps say overflows.
         place.go(3);
         assert!(place.apart(i64::MAX));
         assert!(place.apart(i64::MAX));
+    }
+
+    #[test]
+    fn the_cpu_is_one_that_shares_the_cache_if_there_is_one() {
+        // Numbers that no vCPU of another test has.
+        let host = Host { cpus: vec![(900, 1), (901, 1), (902, 2), (903, 1), (904, 3)], load: None };
+        assert_eq!(host.claim(900, 1), Some(903));
+        assert_eq!(host.claim(900, 1), Some(901));
+        assert_eq!(host.claim(900, 1), None);
+        assert_eq!(host.claim(904, 0), Some(900));
+        [900, 901, 903].into_iter().for_each(|cpu| AWAY.remove(cpu));
     }
 
     #[test]
