@@ -123,6 +123,41 @@ fn consoles_on_a_port_and_on_a_pty() {
     assert_eq!(guest.end(), Some(0));
 }
 
+/// What the guest writes comes to an xterm, and what that answers to the guest: where its cursor is (DECXCPR of XTerm's control sequences).
+#[test]
+fn a_console_in_a_window() {
+    let missing = ["Xvfb", "xterm"].into_iter().find(|p| Command::new(p).arg("-version").output().is_err());
+    if let Some(program) = missing {
+        println!("SKIPPED: {program} is not installed here");
+        return;
+    }
+    let mut server = Command::new("Xvfb")
+        .args(["-displayfd", "1", "-nolisten", "tcp"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut number = String::new();
+    let said = server.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(said), &mut number).expect("its display");
+    let root = Root::new(&["-t", "ext4"]);
+    let display = format!(":{}", number.trim());
+    let mut guest = Guest::boot_on(
+        &display,
+        &root,
+        &["ubd0=s.cow,base.img", "rw", "con1=xterm", "con2=xterm", "con=null"],
+    );
+    guest.wait_for("/ # ");
+    guest.type_line(
+        "setsid sh -c 'exec < /dev/tty1 > /dev/tty1; stty raw -echo; printf \"\\033[5;7H\\033[6n\"; dd bs=1 count=6 2>/dev/null | od -c > /dev/tty0' &",
+    );
+    guest.wait_for("033   [   5   ;   7   R");
+    guest.type_line("poweroff");
+    assert_eq!(guest.end(), Some(0));
+    server.kill().expect("it is killed");
+    server.wait().expect("it ends");
+}
+
 /// Each verb, by the real program.
 #[test]
 fn the_real_uml_mconsole() {

@@ -134,7 +134,8 @@ fn open_end(channel: &Channel) -> Result<End> {
         Channel::Xterm => {
             let (master, slave, name) = pair()?;
             // What the guest writes goes to the slave, and the window shows the master.
-            let shown = show(&name, &master)?;
+            let mut shown = show(&name, &master)?;
+            skip_window_id(&slave, &mut shown)?;
             let kept = Some(Kept { _slave: master, shown: Some(shown) });
             End { window: true, kept, ..End::plain(Some(slave), channel.to_string()) }
         }
@@ -170,6 +171,21 @@ fn show(slave: &str, master: &OwnedFd) -> Result<Child> {
         .stdin(Stdio::null())
         .spawn()
         .context("cannot start xterm")
+}
+
+/// The first line that xterm's slave mode writes is its window's number, which nobody has typed.
+fn skip_window_id(slave: &OwnedFd, xterm: &mut Child) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let mut byte = [0];
+    while byte != *b"\n" {
+        if poll(&mut [PollFd::new(slave, PollFlags::IN)], Some(&LOOK))? > 0 {
+            rustix::io::read(slave, &mut byte)?;
+        } else if xterm.try_wait()?.is_some() {
+            bail!("xterm has ended without a window: is there a display?");
+        }
+    }
+    Ok(())
 }
 
 fn sink(fd: OwnedFd, telnet: bool, waits: bool) -> Sink {

@@ -76,14 +76,21 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn boot(root: &Root, words: &[&str]) -> Guest {
-        Guest::start(root.path("").as_path(), words)
+        Guest::start(root.path("").as_path(), words, None)
     }
 
-    fn start(dir: &Path, words: &[&str]) -> Guest {
+    /// The same, where windows are shown on an X display.
+    #[allow(dead_code, reason = "not every test shows windows")]
+    pub(crate) fn boot_on(display: &str, root: &Root, words: &[&str]) -> Guest {
+        Guest::start(root.path("").as_path(), words, Some(("DISPLAY", display)))
+    }
+
+    fn start(dir: &Path, words: &[&str], display: Option<(&str, &str)>) -> Guest {
         let mut child = Command::new(env!("CARGO_BIN_EXE_uml-kernel"))
             .args(words)
             .current_dir(dir)
             .env("HOME", dir)
+            .envs(display)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
