@@ -65,6 +65,9 @@ pub struct Superblock {
     pub(crate) journal_inode: u32,
     /// Inode of the orphan file.
     pub(crate) orphan_file: u32,
+    /// Block of multiple mount protection, and the seconds between two counts in it; 0 where that is left to who mounts.
+    pub(crate) mmp_block: u64,
+    pub(crate) mmp_interval: u16,
     /// A crash came in the middle of writing it; what it says of mounts may be of either time.
     pub(crate) torn: bool,
     /// Seed of all checksums.
@@ -120,6 +123,8 @@ impl Superblock {
             first_meta_bg: u32_at(b, 0x104),
             journal_inode: if first { 0 } else { u32_at(b, 0xe0) },
             orphan_file: u32_at(b, 0x280),
+            mmp_block: halves(b, 0x168, 0x16c),
+            mmp_interval: u16_at(b, 0x166),
             torn: false,
             seed,
         };

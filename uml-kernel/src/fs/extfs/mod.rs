@@ -47,6 +47,7 @@ fn errno(e: ext::Error) -> Errno {
             Errno::from(source)
         }
         E::NotFound => Errno::ENOENT,
+        E::InUse { .. } => Errno::EBUSY,
         E::NotDirectory(_) => Errno::ENOTDIR,
         E::IsDirectory(_) => Errno::EISDIR,
         E::Exists => Errno::EEXIST,
@@ -158,7 +159,15 @@ impl ExtFs {
         if self.gone.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        let ended =
+            self.end_nodes().and_then(|()| if self.is_read_only() { Ok(()) } else { self.volume.unmount() });
+        // Until now others have been shown that the disk is in use.
         self.committer.end();
+        ended
+    }
+
+    /// What files still have to be written is; those without names end.
+    fn end_nodes(&self) -> Result<()> {
         if self.is_read_only() {
             return Ok(());
         }
@@ -168,7 +177,7 @@ impl ExtFs {
                 self.ext().release(node.number()).map_err(errno)?;
             }
         }
-        self.volume.unmount()
+        Ok(())
     }
 
     /// All that is in memory goes to the disk, which is clean then, and read again: nothing is written from now on.
@@ -177,7 +186,15 @@ impl ExtFs {
         if self.ext().failure().is_none() {
             self.write_back()?;
         }
-        self.volume.become_read_only()
+        self.volume.become_read_only()?;
+        self.committer.protects(self.volume.protect_every());
+        Ok(())
+    }
+
+    fn become_writable(&self) -> Result<()> {
+        self.volume.become_writable()?;
+        self.committer.protects(self.volume.protect_every());
+        Ok(())
     }
 }
 
@@ -270,7 +287,7 @@ impl FileSystem for ExtFs {
             return Ok(());
         }
         if !read_only {
-            return self.volume.become_writable();
+            return self.become_writable();
         }
         // As Linux: nobody may be writing, or hold a file whose end would still be to write.
         if self.writers.load(Ordering::SeqCst) > 0 || self.live().iter().any(|n| n.is_unnamed()) {

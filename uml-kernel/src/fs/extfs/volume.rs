@@ -2,12 +2,14 @@
 //! system, which ends with the last who uses it.
 
 use super::errno;
-use crate::base::{Errno, Result, time};
+use crate::base::wait::{How, Waiter};
+use crate::base::{Errno, Result, fiber, time};
 use crate::block::Disk;
-use ext::{Ext, Time};
+use ext::{Ext, Mounter, Time};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub(super) struct Volume {
     /// Another one after a remount.
@@ -23,6 +25,25 @@ pub(super) struct Volume {
 fn now() -> Time {
     let now = time::real();
     Time { sec: now.sec, nsec: now.nsec as u32 }
+}
+
+/// Lets other tasks run meanwhile, where there are any yet.
+fn wait(time: Duration) {
+    if fiber::current().is_none() {
+        return std::thread::sleep(time);
+    }
+    let deadline = Some(time::now() + time.as_nanos() as u64);
+    let _ = Waiter::new().wait(How { uninterruptible: true, deadline }, || None::<()>);
+}
+
+/// Who has a disk, for others who want it: guests are often of one name, so the host and the process are there as well.
+fn node() -> Vec<u8> {
+    let host = rustix::system::uname();
+    let process = format!(" on {}, pid {}", host.nodename().to_string_lossy(), std::process::id());
+    let mut node = crate::task::nodename();
+    node.truncate(63usize.saturating_sub(process.len()));
+    node.extend(process.as_bytes());
+    node
 }
 
 impl Volume {
@@ -51,6 +72,25 @@ impl Volume {
         })
     }
 
+    /// How often [`protect`](Self::protect) is to be called.
+    pub(super) fn protect_every(&self) -> Option<Duration> {
+        self.ext().protect_every()
+    }
+
+    /// Shows others that the disk is in use, and sees that none has taken it: it is read-only then.
+    pub(super) fn protect(&self) -> Result<()> {
+        let ext = self.ext();
+        ext.protect().map_err(|e| {
+            self.tell_of_failure(&ext);
+            errno(e)
+        })
+    }
+
+    /// Nothing is written any more, for good.
+    pub(super) fn has_failed(&self) -> bool {
+        self.ext().failure().is_some()
+    }
+
     /// Says, once, that a commit has failed, if one has.
     pub(super) fn tell_of_failure(&self, ext: &Ext) {
         if let Some(why) = ext.failure()
@@ -73,7 +113,7 @@ impl Volume {
 
     /// It is clean on the disk, and read again.
     pub(super) fn become_read_only(&self) -> Result<()> {
-        if self.ext().failure().is_some() {
+        if self.has_failed() {
             // Nothing is written any more as it is.
             self.read_only.store(true, Ordering::SeqCst);
             return Ok(());
@@ -88,7 +128,7 @@ impl Volume {
         if self.disk.device.read_only() {
             return Err(Errno::EACCES);
         }
-        if self.ext().failure().is_some() {
+        if self.has_failed() {
             // As after an aborted journal: what is in memory is not what is on the disk.
             return Err(Errno::EROFS);
         }
@@ -101,7 +141,12 @@ impl Volume {
 
 fn open(kind: &str, disk: &Disk, read_only: bool) -> Result<Arc<Ext>> {
     let device = disk.device.clone();
-    let opened = if read_only { Ext::open_with(device) } else { Ext::open_rw_with(device, now) };
+    let wait = |time: Duration| {
+        crate::log!("{kind}: {}: {} s to see whether somebody else has it", disk.name, time.as_secs());
+        wait(time);
+    };
+    let mounter = Mounter { clock: now, node: &node(), device: disk.name.as_bytes(), wait: &wait };
+    let opened = if read_only { Ext::open_with(device) } else { Ext::open_rw_with(device, &mounter) };
     opened.map(Arc::new).map_err(|e| {
         crate::log!("{kind}: {}: {e}", disk.name);
         errno(e)
