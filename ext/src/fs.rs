@@ -177,6 +177,10 @@ impl<R: RawRwLock> Ext<R> {
     /// Blocks that are the file system's own, which statfs(2) does not count.
     pub fn overhead(&self) -> u64 {
         let sb = &self.core.superblock;
+        if sb.blocks_per_cluster > 1 {
+            // Several of them share a cluster: mke2fs has counted these (s_overhead_clusters).
+            return u64::from(sb.overhead) * u64::from(sb.blocks_per_cluster);
+        }
         let table = u64::from(sb.inodes_per_group) * u64::from(sb.inode_size);
         let table = table.div_ceil(self.core.block_size()) + 2;
         let own = (0..sb.groups()).map(|g| crate::group::own_blocks(sb, g) + table).sum::<u64>();
