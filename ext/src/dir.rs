@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 use crate::features::Incompat;
 use crate::inode::{Flags, Inode, InodeNumber};
 
+/// Where the second entry of a hash tree's root begins, and where its head says how long it is.
+const DOT: usize = 12;
+const ROOT_INFO: usize = 0x1d;
+
 /// What an entry says its inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileType {
@@ -199,17 +203,21 @@ impl Core {
             return Ok(());
         }
         let wrong = |what: &str| Err(Error::block(block, format!("{what} in directory {}", inode.number)));
-        let leaf_end = bytes.len() - TAIL;
-        let tail = &bytes[leaf_end..];
-        if u32_at(tail, 0) == 0 && u16_at(tail, 4) == TAIL as u16 && tail[6] == 0 && tail[7] == TAIL_TYPE {
+        // Nodes are known by their first entries, which span the block; a root that was a leaf before still has the head of that entry's
+        // (make_indexed_dir of Linux leaves it there), and if the last room is not taken, all of it.
+        let spans = |at: usize| record(&bytes[at..], bytes.len()) == bytes.len() - at;
+        let root = root && record(bytes, bytes.len()) == DOT && spans(DOT) && bytes[ROOT_INFO] == 8;
+        if !root && !(u32_at(bytes, 0) == 0 && spans(0)) {
+            let leaf_end = bytes.len() - TAIL;
+            let tail = &bytes[leaf_end..];
+            if u32_at(tail, 0) != 0 || u16_at(tail, 4) != TAIL as u16 || tail[6] != 0 || tail[7] != TAIL_TYPE
+            {
+                return wrong("no checksum");
+            }
             let right = crc32c(inode.seed, &bytes[..leaf_end]) == u32_at(tail, 8);
             return if right { Ok(()) } else { wrong("a wrong checksum") };
         }
         // struct dx_root: two entries and eight bytes before the first count; struct dx_node: one entry.
-        let node = u32_at(bytes, 0) == 0 && record(bytes, bytes.len()) == bytes.len();
-        if !root && !node {
-            return wrong("no checksum");
-        }
         let counts = if root { 0x20 } else { 8 };
         let (limit, count) = (usize::from(u16_at(bytes, counts)), usize::from(u16_at(bytes, counts + 2)));
         let place = counts + limit * 8;

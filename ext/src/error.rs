@@ -43,6 +43,16 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// Another node has it (EBUSY): multiple mount protection.
+    #[error("{what}: node {node}, device {device}")]
+    InUse {
+        /// How.
+        what: &'static str,
+        /// Name of the machine.
+        node: String,
+        /// What that calls the device.
+        device: String,
+    },
     /// EROFS.
     #[error("the file system is read-only")]
     ReadOnly,

@@ -9,6 +9,7 @@ use crate::group::Group;
 use crate::inode::{Inode, InodeNumber};
 use crate::journal::{Journal, Log};
 use crate::map::Run;
+use crate::mmp::Mmp;
 use crate::mount::{Clock, host_clock};
 use crate::replayed::Replayed;
 use crate::room::Room;
@@ -25,9 +26,11 @@ use std::sync::{Arc, OnceLock};
 /// read.
 pub struct Ext<R: RawRwLock = parking_lot::RawRwLock> {
     pub(crate) core: Core,
-    pub(crate) running: RwLock<R, Running>,
-    /// Taken before the running transaction.
+    /// Taken before the two below.
     pub(crate) journal: RwLock<R, Option<Journal>>,
+    /// Taken before the running transaction. `None` where there is no such protection, and when it has been let go.
+    pub(crate) mmp: RwLock<R, Option<Mmp>>,
+    pub(crate) running: RwLock<R, Running>,
     /// Blocks with which a transaction is committed.
     pub(crate) most: usize,
     pub(crate) clock: Clock,
@@ -132,8 +135,9 @@ impl<R: RawRwLock> Ext<R> {
             core.group(number)?;
         }
         let running = Running { read_only: true, ..Running::default() };
-        let (running, journal) = (RwLock::new(running), RwLock::new(None));
-        Ok(Ext { core, running, journal, most: 0, clock: host_clock, recovered, failure: OnceLock::new() })
+        let (running, journal, mmp) = (RwLock::new(running), RwLock::new(None), RwLock::new(None));
+        let clock = host_clock;
+        Ok(Ext { core, journal, mmp, running, most: 0, clock, recovered, failure: OnceLock::new() })
     }
 
     /// What the superblock says.
@@ -173,6 +177,10 @@ impl<R: RawRwLock> Ext<R> {
     /// Blocks that are the file system's own, which statfs(2) does not count.
     pub fn overhead(&self) -> u64 {
         let sb = &self.core.superblock;
+        if sb.blocks_per_cluster > 1 {
+            // Several of them share a cluster: mke2fs has counted these (s_overhead_clusters).
+            return u64::from(sb.overhead) * u64::from(sb.blocks_per_cluster);
+        }
         let table = u64::from(sb.inodes_per_group) * u64::from(sb.inode_size);
         let table = table.div_ceil(self.core.block_size()) + 2;
         let own = (0..sb.groups()).map(|g| crate::group::own_blocks(sb, g) + table).sum::<u64>();

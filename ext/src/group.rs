@@ -50,12 +50,14 @@ pub(crate) fn place(sb: &Superblock, group: u64) -> (u64, usize) {
     let (nth, within) = (group / per_block, (group % per_block) as usize * usize::from(sb.desc_size));
     let meta = sb.incompat.contains(Incompat::META_BG) && nth >= u64::from(sb.first_meta_bg);
     if !meta {
-        return (u64::from(sb.first_data_block) + 1 + nth, within);
+        return (sb.place().0 + 1 + nth, within);
     }
     // The first group of those that the block describes holds it, behind the superblock if there is a backup.
     let holder = nth * per_block;
     let start = u64::from(sb.first_data_block) + holder * u64::from(sb.blocks_per_group);
-    (start + u64::from(has_backup(sb, holder)), within)
+    // The superblock of the first group is in block 1 where there are blocks of 1 KiB, whichever block is the first.
+    let before = if holder == 0 { sb.place().0 - u64::from(sb.first_data_block) } else { 0 };
+    (start + before + u64::from(has_backup(sb, holder)), within)
 }
 
 /// Blocks at a group's begin that hold the superblock, or a copy of it, and descriptors.
@@ -148,7 +150,7 @@ pub(crate) fn check(sb: &Superblock, group: u64, block: &[u8]) -> Result<()> {
 /// The blocks of descriptors that lie one after the other.
 pub(crate) fn table(sb: &Superblock) -> Range<u64> {
     let per_block = u64::from(sb.block_size / u32::from(sb.desc_size));
-    let first = u64::from(sb.first_data_block) + 1;
+    let first = sb.place().0 + 1;
     let all = sb.groups().div_ceil(per_block);
     let meta = sb.incompat.contains(Incompat::META_BG);
     first..first + if meta { all.min(sb.first_meta_bg.into()) } else { all }

@@ -8,12 +8,13 @@ use crate::features::{Incompat, RoCompat};
 use crate::fs::{Ext, Failure, core_of};
 use crate::inode::Time;
 use crate::journal::{Frozen, Journal, Log, write_home};
+use crate::mmp::{Mmp, Mounter};
 use crate::superblock;
 use crate::transaction::{Op, Running};
 use block_device::BlockDevice;
 use lock_api::{RawRwLock, RwLock};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Features that may be there when something is written.
 const WRITABLE: RoCompat = RoCompat::SPARSE_SUPER
@@ -85,15 +86,20 @@ fn replay(mut core: Core) -> Result<Core> {
 }
 
 impl Ext {
-    /// Mounts what is on a device, for writing: the journal is replayed, and what a crash left half removed goes.
+    /// Mounts what is on a device, for writing: the journal is replayed, and what a crash left half removed goes. With the host's clock; a
+    /// file system that another node may have is waited for.
     pub fn open_rw(device: Arc<dyn BlockDevice>) -> Result<Ext> {
-        Ext::open_rw_with(device, host_clock)
+        let node = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+        let wait = |time| std::thread::sleep(time);
+        let (clock, node) = (host_clock as Clock, node.trim_ascii_end());
+        Ext::open_rw_with(device, &Mounter { clock, node, device: b"", wait: &wait })
     }
 }
 
 impl<R: RawRwLock> Ext<R> {
-    /// [`Ext::open_rw`], with locks and times of another kind.
-    pub fn open_rw_with(device: Arc<dyn BlockDevice>, clock: Clock) -> Result<Ext<R>> {
+    /// [`Ext::open_rw`], with locks of another kind, and by somebody else. Where [`protect_every`](Self::protect_every) gives a time,
+    /// [`protect`](Self::protect) is to be called so often.
+    pub fn open_rw_with(device: Arc<dyn BlockDevice>, mounter: &Mounter<'_>) -> Result<Ext<R>> {
         if device.read_only() {
             return Err(Error::ReadOnly);
         }
@@ -104,9 +110,19 @@ impl<R: RawRwLock> Ext<R> {
             let names: Vec<String> = odd.iter_names().map(|(n, _)| n.to_lowercase()).collect();
             return Err(Error::Unsupported(format!("writing with {} ({:#x})", names.join(", "), odd.bits())));
         }
-        if core.superblock.incompat.contains(Incompat::MMP) {
-            return Err(Error::Unsupported("writing with mmp".into()));
+        let mmp = Mmp::take(&core, mounter)?;
+        match (Ext::begin(core, mounter.clock), mmp) {
+            (Ok(fs), mmp) => Ok(Ext { mmp: RwLock::new(mmp), ..fs }),
+            (Err(e), mmp) => {
+                // That it cannot be mounted is what matters; if it is not let go either, the next waits.
+                let _ = mmp.map(|mmp| mmp.release((mounter.clock)().sec));
+                Err(e)
+            }
         }
+    }
+
+    /// Once nobody else has it.
+    fn begin(core: Core, clock: Clock) -> Result<Ext<R>> {
         let recovered = core.superblock.asks_for_recovery();
         let core = replay(core)?;
         let journal = match core.superblock.journal_inode {
@@ -140,8 +156,8 @@ impl<R: RawRwLock> Ext<R> {
             core.group(number)?;
         }
         let most = journal.as_ref().map_or(WITHOUT_JOURNAL, Journal::most).max(2 * ONE_OPERATION);
-        let (running, journal) = (RwLock::new(running), RwLock::new(journal));
-        Ok(Ext { core, running, journal, most, clock, recovered, failure: OnceLock::new() })
+        let (running, journal, mmp) = (RwLock::new(running), RwLock::new(journal), RwLock::new(None));
+        Ok(Ext { core, journal, mmp, running, most, clock, recovered, failure: OnceLock::new() })
     }
 
     /// Orphans of a crash: those without a name end, those that were being cut are cut.
@@ -191,6 +207,7 @@ impl<R: RawRwLock> Ext<R> {
 
     /// Commits the transaction of this number, unless somebody else has meanwhile.
     fn commit_up_to(&self, number: u32) -> Result<()> {
+        self.protect_if_late()?;
         let mut journal = self.journal.write();
         let frozen = {
             let mut running = self.running.write();
@@ -233,6 +250,33 @@ impl<R: RawRwLock> Ext<R> {
         e
     }
 
+    /// How often [`protect`](Self::protect) is to be called, if at all.
+    pub fn protect_every(&self) -> Option<Duration> {
+        self.mmp.read().as_ref().map(Mmp::interval)
+    }
+
+    /// Shows other nodes that the file system is in use, and sees that none has taken it: if one has, nothing is written any more.
+    pub fn protect(&self) -> Result<()> {
+        let mut mmp = self.mmp.write();
+        let (now, running) = ((self.clock)().sec, self.running.read());
+        let (read_only, number) = (running.read_only, running.number);
+        drop(running);
+        match &mut *mmp {
+            Some(mmp) if !read_only => mmp.count(now).map_err(|e| match e {
+                // The device may do it the next time.
+                Error::Io { .. } => e,
+                taken => self.failed(number, taken),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whoever has been stopped for long may have been taken for gone: nothing goes to the disk before it has been looked.
+    fn protect_if_late(&self) -> Result<()> {
+        let late = self.mmp.read().as_ref().is_some_and(|mmp| mmp.is_late((self.clock)().sec));
+        if late { self.protect() } else { Ok(()) }
+    }
+
     fn write_through(&self, frozen: &Frozen) -> Result<()> {
         self.core.flush()?;
         write_home(&self.core, frozen.blocks.iter().map(|(b, bytes)| (*b, bytes)))?;
@@ -260,6 +304,7 @@ impl<R: RawRwLock> Ext<R> {
             put_u32(b, WRITE_TIME, now.sec as u32);
         })?;
         self.running.write().read_only = true;
-        Ok(())
+        let mmp = self.mmp.write().take();
+        mmp.map_or(Ok(()), |mmp| mmp.release(now.sec))
     }
 }

@@ -31,6 +31,8 @@ pub struct Superblock {
     pub first_data_block: u32,
     /// Blocks of a group.
     pub blocks_per_group: u32,
+    /// Blocks that are allocated together (BIGALLOC), a power of two: what is free in a group is counted in these.
+    pub blocks_per_cluster: u32,
     /// Inodes of a group.
     pub inodes_per_group: u32,
     /// Bytes of an inode.
@@ -47,6 +49,8 @@ pub struct Superblock {
     pub uuid: [u8; 16],
     /// Volume name, up to its NUL.
     pub label: Vec<u8>,
+    /// Clusters that are the file system's own, where that has been counted.
+    pub(crate) overhead: u32,
     /// Blocks kept for more group descriptors, behind those that there are.
     pub(crate) reserved_gdt: u16,
     /// The two groups with backups (SPARSE_SUPER2).
@@ -65,10 +69,18 @@ pub struct Superblock {
     pub(crate) journal_inode: u32,
     /// Inode of the orphan file.
     pub(crate) orphan_file: u32,
+    /// Block of multiple mount protection, and the seconds between two counts in it; 0 where that is left to who mounts.
+    pub(crate) mmp_block: u64,
+    pub(crate) mmp_interval: u16,
     /// A crash came in the middle of writing it; what it says of mounts may be of either time.
     pub(crate) torn: bool,
     /// Seed of all checksums.
     pub(crate) seed: u32,
+}
+
+/// Blocks of a cluster; 0 for what cannot be.
+fn clusters(b: &[u8; SIZE]) -> u32 {
+    u32_at(b, 0x1c).checked_sub(u32_at(b, 0x18)).and_then(|log| 1u32.checked_shl(log)).unwrap_or(0)
 }
 
 impl Superblock {
@@ -102,6 +114,7 @@ impl Superblock {
             free_inodes: u32_at(b, 0x10),
             first_data_block: u32_at(b, 0x14),
             blocks_per_group: u32_at(b, 0x20),
+            blocks_per_cluster: if ro_compat.contains(RoCompat::BIGALLOC) { clusters(b) } else { 1 },
             inodes_per_group: u32_at(b, 0x28),
             inode_size: if first { 128 } else { u16_at(b, 0x58) },
             desc_size: if wide { u16_at(b, 0xfe) } else { 32 },
@@ -110,6 +123,7 @@ impl Superblock {
             ro_compat,
             uuid,
             label: b[0x78..0x88].iter().copied().take_while(|c| *c != 0).collect(),
+            overhead: u32_at(b, 0x248),
             reserved_gdt: if first { 0 } else { u16_at(b, 0xce) },
             backup_groups: [u32_at(b, 0x24c), u32_at(b, 0x250)],
             extra_isize: if u16_at(b, 0x15e) == 0 { 32 } else { u16_at(b, 0x15e) },
@@ -120,6 +134,8 @@ impl Superblock {
             first_meta_bg: u32_at(b, 0x104),
             journal_inode: if first { 0 } else { u32_at(b, 0xe0) },
             orphan_file: u32_at(b, 0x280),
+            mmp_block: halves(b, 0x168, 0x16c),
+            mmp_interval: u16_at(b, 0x166),
             torn: false,
             seed,
         };
@@ -161,13 +177,18 @@ impl Superblock {
     fn check(self) -> Result<Superblock> {
         let bad = |what: String| Err(Error::block(u64::from(self.first_data_block), what));
         let bits = self.block_size * 8;
-        if self.first_data_block != u32::from(self.block_size == 1024) {
+        // In clusters, the first begins with the first block, whatever the size of blocks.
+        let in_clusters = self.ro_compat.contains(RoCompat::BIGALLOC);
+        if self.first_data_block != u32::from(self.block_size == 1024 && !in_clusters) {
             return bad(format!("first data block {}", self.first_data_block));
         }
         // With clusters the bitmap counts those, and a group may have more blocks.
-        let most = if self.ro_compat.contains(RoCompat::BIGALLOC) { u32::MAX } else { bits };
+        let most = if in_clusters { u32::MAX } else { bits };
         if !(1..=most).contains(&self.blocks_per_group) {
             return bad(format!("{} blocks a group", self.blocks_per_group));
+        }
+        if self.blocks_per_cluster == 0 {
+            return bad("clusters of no size that there is".into());
         }
         if !(1..=bits).contains(&self.inodes_per_group) {
             return bad(format!("{} inodes a group", self.inodes_per_group));

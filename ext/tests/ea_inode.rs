@@ -144,3 +144,77 @@ fn without_the_feature_a_large_value_has_no_room() {
         assert!(matches!(done, Err(Error::NoSpace)));
     });
 }
+
+/// A link that is short enough for its inode stays there when a value in an inode is charged to it: the length alone tells, as for Linux
+/// (ext4_inode_is_fast_symlink). E2fsck of e2fsprogs 1.47 goes by the blocks, and finds the same wrong with Linux's link as with ours.
+#[test]
+fn a_short_link_with_a_value_is_as_linux_makes_it() {
+    for shape in SHAPES {
+        let what = shape.join(" ");
+        let dir = tempfile::tempdir().expect("a directory");
+        let (own, host, at) = (dir.path().join("own"), dir.path().join("host"), dir.path().join("mnt"));
+        let links: [(&str, usize); 3] = [("short", 5), ("longest", 59), ("outside", 60)];
+        let target = |len: usize| "t".repeat(len);
+        mke2fs(&own, shape, "24M");
+        mke2fs(&host, shape, "24M");
+        let ext = Ext::open_rw(Arc::new(HostFile::open(&own, false).expect("the image"))).expect("it mounts");
+        for (name, len) in links {
+            let link =
+                ext.symlink(Ext::ROOT, name.as_bytes(), &FILE, target(len).as_bytes()).expect("a link");
+            let set = ext.set_xattr(link.number, b"trusted.big", Some(&value(3, 6000)), XattrMode::Create);
+            set.expect("set");
+        }
+        ext.unmount().expect("it unmounts");
+        let mounted = on_host(&host, &at, |at| {
+            for (name, len) in links {
+                let link = at.join(name);
+                std::os::unix::fs::symlink(target(len), &link).expect("a link");
+                std::os::unix::fs::lchown(&link, Some(FILE.uid), Some(FILE.gid)).expect("an owner");
+                rustix::fs::lsetxattr(&link, "trusted.big", &value(3, 6000), XattrFlags::empty())
+                    .expect("set");
+            }
+        });
+        if !mounted {
+            return;
+        }
+        let found = |image: &Path| {
+            let checked = Command::new("e2fsck").arg("-fn").arg(image).output().expect("e2fsck runs");
+            let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+            let about = |l: &&str| l.contains("llegal") || l.contains("symlink") || l.contains("Inode");
+            // Inodes have other numbers.
+            let words = |l: &str| l.replace(|c: char| c.is_ascii_digit(), "");
+            said.lines().filter(about).map(words).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&own), found(&host), "{what}");
+        let stat = |image: &Path, name: &str| {
+            let said = common::debugfs(image, false, &format!("stat /{name}"));
+            let same = |l: &&str| ["User:", "Blockcount", "Fast link"].iter().any(|s| l.contains(s));
+            said.lines().filter(same).map(String::from).collect::<Vec<_>>()
+        };
+        for (name, len) in links {
+            assert_eq!(stat(&own, name), stat(&host, name), "{what}: {name}");
+            for image in [&own, &host] {
+                let ext =
+                    Ext::open(Arc::new(HostFile::open(image, true).expect("the image"))).expect("it mounts");
+                let link = ext.find(format!("/{name}").as_bytes()).expect("the link");
+                assert_eq!(
+                    ext.read_link(&link).expect("its target"),
+                    target(len).as_bytes(),
+                    "{what}: {name}"
+                );
+                assert_eq!(get(&ext, link.number, b"trusted.big"), Some(value(3, 6000)), "{what}: {name}");
+            }
+        }
+        let same = on_host(&own, &at, |at| {
+            tree::compare(&ours(&own), &tree::of_host(at), &what);
+        });
+        assert!(same);
+        // Without the value e2fsck finds nothing, and nothing of it is left.
+        step(&own, &format!("{what}: without it"), |ext| {
+            for (name, _) in links {
+                let link = ext.find(format!("/{name}").as_bytes()).expect("the link").number;
+                ext.set_xattr(link, b"trusted.big", None, XattrMode::Any).expect("removed");
+            }
+        });
+    }
+}

@@ -7,7 +7,7 @@ mod common;
 
 use block_device::HostFile;
 use common::{e2fsck, mke2fs};
-use ext::{Ext, NewInode, RenameFlags, Result};
+use ext::{Ext, NewInode, RenameFlags, Result, XattrMode};
 use powercut::{Cut, PowerCut, Survivors, Tally, every_cut};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 const FILE: NewInode = NewInode { mode: 0x81a4, uid: 0, gid: 0, device: (0, 0) };
 const DIRECTORY: NewInode = NewInode { mode: 0x41ed, ..FILE };
+
+/// An attribute too large for a block of 1 KiB.
+const HELD: &[u8] = b"user.held";
 
 /// Names, and what they hold, that were there at the last commit that returned.
 type Promised = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -94,6 +97,30 @@ fn reuse(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()> {
     ext.sync()
 }
 
+/// Files named "held ..." have what they hold in an attribute as well, in an inode of its own: made, replaced, and ended with its file.
+fn values(image: &[u8], disk: &PowerCut, promised: &mut Promised) -> Result<()> {
+    let ext = Ext::open_rw(Arc::new(disk.device(image.to_vec())))?;
+    let mut now = Promised::new();
+    for n in 3..10 {
+        let name = format!("held {n}").into_bytes();
+        let (inode, bytes) = (ext.make(Ext::ROOT, &name, &FILE)?.number, content(n));
+        ext.set_xattr(inode, HELD, Some(&content(n + 1)), XattrMode::Create)?;
+        ext.set_xattr(inode, HELD, Some(&bytes), XattrMode::Replace)?;
+        ext.write(inode, 0, &bytes)?;
+        now.insert(name, bytes);
+        if n % 2 == 1 {
+            let gone = format!("held {}", n - 1).into_bytes();
+            if now.remove(&gone).is_some() {
+                let inode = ext.unlink(Ext::ROOT, &gone)?;
+                ext.release(inode.number)?;
+            }
+        }
+        ext.sync()?;
+        promised.clone_from(&now);
+    }
+    ext.unmount()
+}
+
 /// What was promised must be there; a name that has gone after that may have been renamed or removed since.
 fn check(image: &Path, promised: &Promised, what: &str) {
     let ext = Ext::open(Arc::new(HostFile::open(image, true).expect("the image"))).expect("it mounts");
@@ -104,6 +131,10 @@ fn check(image: &Path, promised: &Promised, what: &str) {
                 let mut read = vec![0; inode.size as usize];
                 ext.read(inode.number, 0, &mut read).expect("its bytes");
                 assert!(read == *bytes, "{what}: {} holds other bytes", String::from_utf8_lossy(name));
+                if name.starts_with(b"held") {
+                    let all = ext.xattrs(&inode).expect("its attributes");
+                    assert!(all.iter().any(|x| x.name == HELD && x.value == *bytes), "{what}: the attribute");
+                }
             }
             Err(ext::Error::NotFound) => missing += 1,
             Err(e) => panic!("{what}: {e}"),
@@ -173,6 +204,11 @@ fn ext4_with_larger_blocks() {
 #[test]
 fn ext3() {
     println!("{}", sweep(session, &["-t", "ext3", "-b", "1024"], 2));
+}
+
+#[test]
+fn values_in_inodes() {
+    println!("{}", sweep(values, &["-t", "ext4", "-b", "1024", "-O", "ea_inode"], 2));
 }
 
 #[test]

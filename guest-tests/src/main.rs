@@ -23,6 +23,7 @@ mod locks;
 mod memory;
 mod meta;
 mod misc;
+mod mounts;
 mod paths;
 mod pipes;
 mod procfs;
@@ -50,6 +51,7 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("paths", paths::CASES),
     ("meta", meta::CASES),
     ("xattrs", xattrs::CASES),
+    ("mounts", mounts::CASES),
     ("memory", memory::CASES),
     ("remap", remap::CASES),
     ("procs", procs::CASES),

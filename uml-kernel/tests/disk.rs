@@ -8,7 +8,7 @@ mod session;
 
 use image::{output, text};
 use session::Disk;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Programs of the host's that the image gets, with their libraries.
@@ -75,17 +75,8 @@ fn a_second_disk_is_mounted() {
     let other = disk.path("other.img");
     let made = output("mke2fs", &["-q", "-F", "-t", "ext4", other.to_str().expect("a path"), "20M"]);
     assert!(made.status.success());
-    let mut command = disk.kernel("s.cow,base.img", "");
     let script = "mount -t ext4 /dev/ubdb /mnt && echo x > /mnt/file && ls /mnt && umount /mnt && ls /mnt && ls -l /dev/ubda";
-    command = {
-        let mut c = Command::new(command.get_program());
-        c.current_dir(disk.path("")).env("PATH", "/bin").stdin(Stdio::null());
-        c.args(["run", "--disk", "s.cow,base.img", "ubd1=other.img", "--", "/bin/bash", "-c", script]);
-        c
-    };
-    let out = command.output().expect("it runs");
-    assert!(out.status.success(), "{}", text(&out.stderr));
-    let said = text(&out.stdout);
+    let said = disk.run("s.cow,base.img ubd1=other.img", script);
     assert!(said.starts_with("file\nlost+found\nbrw-rw----") && said.contains("98, 0"), "{said}");
     let checked = output("e2fsck", &["-fn", other.to_str().expect("a path")]);
     assert!(checked.status.success(), "{}", text(&checked.stdout));

@@ -48,4 +48,6 @@ pub(crate) const SHAPES: &[(&str, &[&str])] = &[
     ("ext3, 1 KiB", &["-t", "ext3", "-b", "1024"]),
     ("ext2", &["-t", "ext2"]),
     ("ext2, 1 KiB", &["-t", "ext2", "-b", "1024"]),
+    ("ext4, 4 KiB", &["-t", "ext4", "-b", "4096"]),
+    ("ext4, values in inodes", &["-t", "ext4", "-O", "ea_inode"]),
 ];

@@ -408,7 +408,9 @@ impl Session {
             }
             return;
         }
-        let len = [0, 3, 40, 150, 500][self.random.below(5)];
+        // Where values may have inodes of their own, large ones too.
+        let large = ext.superblock().incompat.contains(ext::Incompat::EA_INODE);
+        let len = [0, 3, 40, 150, 500, 3000, 9000][self.random.below(if large { 7 } else { 5 })];
         let value = self.random.bytes(len);
         match ext.set_xattr(number, name, Some(&value), XattrMode::Any) {
             Ok(_) => {

@@ -10,7 +10,7 @@ use crate::fs::overlay::Overlay;
 use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
 use crate::fs::tty::devpts::{DevPts, PtsOptions};
-use crate::fs::{Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, makedev};
+use crate::fs::{FileSystem, Lookup, Mount, MountFlags, Namespace, makedev};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) fn for_boot(line: &CommandLine) -> Result<Arc<Namespace>> {
         if line.writable { "" } else { " readonly" }
     );
     let flags = if line.writable { MountFlags::empty() } else { MountFlags::RDONLY };
-    let mount = Mount::new(fs.clone(), Dentry::root(b"/", fs.root()), "/dev/root", flags);
+    let mount = Mount::whole(fs.clone(), "/dev/root", flags);
     let ns = Namespace::new(mount);
     mount_devices(&ns)?;
     Ok(ns)
@@ -61,7 +61,7 @@ fn mount_devices(ns: &Arc<Namespace>) -> Result<()> {
 pub(super) fn for_command(options: &RunOptions) -> Result<Arc<Namespace>> {
     let root = if options.disk_root { disk_root()? } else { host_root(options)? };
     let source = if options.disk_root { "/dev/root" } else { "root" };
-    let mount = Mount::new(root.clone(), Dentry::root(b"/", root.root()), source, MountFlags::empty());
+    let mount = Mount::whole(root.clone(), source, MountFlags::empty());
     let ns = Namespace::new(mount);
     let safe = MountFlags::NOSUID | MountFlags::NODEV;
     mount_devices(&ns)?;
@@ -124,7 +124,5 @@ fn put(
         Err(Errno::ENOENT) => return Ok(()),
         Err(e) => return Err(e).with_context(|| format!("cannot mount on {at}")),
     };
-    let dentry = Dentry::root(b"/", fs.root());
-    ns.mount(Mount::new(fs, dentry, source, flags), place);
-    Ok(())
+    ns.mount(Mount::whole(fs, source, flags), place).with_context(|| format!("cannot mount on {at}"))
 }

@@ -197,9 +197,8 @@ impl Dentry {
         false
     }
 
-    /// Drops every cached name below that nobody uses: names hold their directories, and these hold their names, so that what is
-    /// unmounted would stay for ever.
-    pub fn prune(self: &Arc<Dentry>) {
+    /// Drops every cached name below, as nobody comes by here any more.
+    pub(super) fn cut(self: &Arc<Dentry>) {
         let mut all = vec![self.clone()];
         let mut next = 0;
         while next < all.len() {
@@ -207,14 +206,11 @@ impl Dentry {
             all.extend(below);
             next += 1;
         }
-        // From the deepest up: each is then held by its directory alone, unless somebody uses it.
+        // From the deepest up: each then ends by itself, and not by the end of what it holds. That may end files, which is not done
+        // under the lock.
         while let Some(dentry) = all.pop() {
-            let mut children = dentry.children.lock();
-            let (used, unused) = std::mem::take(&mut *children).into_iter().partition(|(_, c)| in_use(c));
-            *children = used;
-            drop(children);
-            // What goes may end files, which is not done under the lock.
-            drop::<HashMap<_, _>>(unused);
+            let children = std::mem::take(&mut *dentry.children.lock());
+            drop::<HashMap<_, _>>(children);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Open files: the description that descriptors refer to, and what it does.
 
 use super::writers::Claim;
-use super::{Attr, Inode, OpenFlags, Path};
+use super::{Attr, Inode, OpenFlags, Path, Writing};
 use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::UserMemory;
@@ -123,6 +123,8 @@ pub struct File {
     pos: Mutex<u64>,
     /// That it writes to a program's file, or runs it.
     claim: OnceLock<Claim>,
+    /// That it is open for writing, for its mount.
+    writing: OnceLock<Writing>,
     /// F_SETOWN: whom SIGIO goes to, positive a process, negative a group; and F_SETSIG.
     pub owner: Mutex<(i32, i32)>,
 }
@@ -142,6 +144,7 @@ impl File {
             flags: AtomicU32::new(flags.bits()),
             pos: Mutex::new(Rank::Position, 0),
             claim: OnceLock::new(),
+            writing: OnceLock::new(),
             owner: Mutex::new(Rank::Leaf, (0, 0)),
         })
     }
@@ -149,6 +152,11 @@ impl File {
     /// Keeps a claim as long as it is open.
     pub fn keep(&self, claim: Claim) {
         let _ = self.claim.set(claim);
+    }
+
+    /// Counts as a writer of its mount as long as it is open.
+    pub fn keep_writing(&self, writing: Writing) {
+        let _ = self.writing.set(writing);
     }
 
     /// What it does.

@@ -17,6 +17,7 @@ mod kmsg;
 pub mod locks;
 mod mount;
 mod namei;
+mod namespace;
 pub mod overlay;
 pub mod pipe;
 pub mod poll;
@@ -38,8 +39,9 @@ pub use dentry::Dentry;
 pub use fdtable::FdTable;
 pub use file::{File, FileOps, MapSource, PollTable};
 pub use inode::*;
-pub use mount::{Mount, MountFlags, Namespace, Path};
+pub use mount::{Mount, MountFlags, Path, Writing};
 pub use namei::{Found, Last, Lookup, NAME_MAX, Resolve};
+pub use namespace::{Namespace, Unmount};
 
 /// `AT_EMPTY_PATH`.
 pub const PATH_EMPTY: i32 = 0x1000;

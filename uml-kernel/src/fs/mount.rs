@@ -1,11 +1,9 @@
-//! Mounts, and the namespace that holds them.
+//! Mounts, and paths, which keep them.
 
 use super::{Dentry, FileSystem, Inode};
-use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 bitflags::bitflags! {
     /// Per-mount flags, the `MS_` values of mount(2).
@@ -30,14 +28,60 @@ bitflags::bitflags! {
     }
 }
 
+/// The names of a file system, shared by all mounts of it. Directories hold their names and these hold their directories: with the last
+/// mount the cache lets go of all of them, or the file system would stay for ever.
+#[derive(Debug)]
+struct Tree {
+    top: Arc<Dentry>,
+    fs: Weak<dyn FileSystem>,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.top.cut();
+    }
+}
+
+/// Of the file systems that are mounted as a whole.
+static TREES: Mutex<Vec<Weak<Tree>>> = Mutex::new(Rank::Leaf, Vec::new());
+
+impl Tree {
+    /// The tree of a file system, the one that there is already if it is mounted.
+    fn of(fs: &Arc<dyn FileSystem>) -> Arc<Tree> {
+        let root = Dentry::root(b"/", fs.root());
+        // What is let go may be the last of its tree, and is so after the lock.
+        let mut others = Vec::new();
+        let mut trees = TREES.lock();
+        trees.retain(|t| t.strong_count() > 0);
+        for tree in trees.iter().filter_map(Weak::upgrade) {
+            if std::ptr::addr_eq(tree.fs.as_ptr(), Arc::as_ptr(fs)) {
+                drop(trees);
+                return tree;
+            }
+            others.push(tree);
+        }
+        let tree = Arc::new(Tree { top: root, fs: Arc::downgrade(fs) });
+        trees.push(Arc::downgrade(&tree));
+        drop(trees);
+        tree
+    }
+}
+
 /// A file system, or a part of one, at a place in the tree.
 pub struct Mount {
     id: u64,
-    fs: Arc<dyn FileSystem>,
     root: Arc<Dentry>,
+    // After the root, and before the file system, which may end with it. None where the root is a file by itself.
+    tree: Option<Arc<Tree>>,
+    fs: Arc<dyn FileSystem>,
     source: String,
     flags: AtomicU32,
-    at: Mutex<Option<Path>>,
+    pub(super) at: Mutex<Option<Path>>,
+    /// Files open for writing through it.
+    writers: AtomicUsize,
+    /// How often a path has led into it, and that number, at least 1, when umount2 has marked it with MNT_EXPIRE.
+    pub(super) crossed: AtomicU64,
+    pub(super) expires: AtomicU64,
 }
 
 impl std::fmt::Debug for Mount {
@@ -47,16 +91,43 @@ impl std::fmt::Debug for Mount {
 }
 
 impl Mount {
-    /// A mount that is nowhere yet.
+    /// A mount of a node that has no place in its file system's tree; it is nowhere.
     pub fn new(fs: Arc<dyn FileSystem>, root: Arc<Dentry>, source: &str, flags: MountFlags) -> Arc<Mount> {
+        Mount::make(fs, None, root, source, flags)
+    }
+
+    /// A mount of a whole file system, that is nowhere yet.
+    pub fn whole(fs: Arc<dyn FileSystem>, source: &str, flags: MountFlags) -> Arc<Mount> {
+        let tree = Tree::of(&fs);
+        let root = tree.top.clone();
+        Mount::make(fs, Some(tree), root, source, flags)
+    }
+
+    /// A mount of what a path leads to (MS_BIND), that is nowhere yet.
+    pub fn bind(from: &Path) -> Arc<Mount> {
+        let Mount { fs, tree, source, .. } = &*from.mount;
+        Mount::make(fs.clone(), tree.clone(), from.dentry.clone(), source, from.mount.flags())
+    }
+
+    fn make(
+        fs: Arc<dyn FileSystem>,
+        tree: Option<Arc<Tree>>,
+        root: Arc<Dentry>,
+        source: &str,
+        flags: MountFlags,
+    ) -> Arc<Mount> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Mount {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            fs,
             root,
+            tree,
+            fs,
             source: source.into(),
             flags: AtomicU32::new(flags.bits()),
             at: Mutex::new(Rank::Leaf, None),
+            writers: AtomicUsize::new(0),
+            crossed: AtomicU64::new(1),
+            expires: AtomicU64::new(0),
         })
     }
 
@@ -78,25 +149,50 @@ impl Mount {
     }
     /// Its flags.
     pub fn flags(&self) -> MountFlags {
-        MountFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+        MountFlags::from_bits_retain(self.flags.load(Ordering::SeqCst))
     }
     /// Changes its flags (MS_REMOUNT).
     pub fn set_flags(&self, flags: MountFlags) {
-        self.flags.store(flags.bits(), Ordering::Relaxed);
+        self.flags.store(flags.bits(), Ordering::SeqCst);
     }
-    /// Where it is mounted; `None` for the root of all.
+    /// Whether files are open for writing through it.
+    pub fn is_written(&self) -> bool {
+        self.writers.load(Ordering::SeqCst) > 0
+    }
+    /// Where it is mounted; `None` for the root of all, and for what is mounted nowhere any more.
     pub fn at(&self) -> Option<Path> {
         self.at.lock().clone()
+    }
+}
+
+/// That a file is open for writing through a mount, which does not become read-only meanwhile.
+#[derive(Debug)]
+pub struct Writing(Arc<Mount>);
+
+impl Writing {
+    /// EROFS if it is read-only.
+    pub fn new(path: &Path) -> Result<Writing> {
+        // Counted first: who makes it read-only sets the flag first.
+        path.mount.writers.fetch_add(1, Ordering::SeqCst);
+        let writing = Writing(path.mount.clone());
+        path.check_writable().map(|()| writing)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.writers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// A dentry as reached through a mount.
 #[derive(Clone)]
 pub struct Path {
-    /// The mount.
-    pub mount: Arc<Mount>,
+    // Let go before the mount, with which its tree may end: from the leaves up.
     /// The name in its file system.
     pub dentry: Arc<Dentry>,
+    /// The mount.
+    pub mount: Arc<Mount>,
 }
 
 impl std::fmt::Debug for Path {
@@ -175,153 +271,5 @@ impl Path {
             text.extend_from_slice(b" (deleted)");
         }
         Some(text)
-    }
-}
-
-/// All mounts that a task sees.
-#[derive(Debug)]
-pub struct Namespace {
-    root: Path,
-    table: Mutex<Table>,
-    changes: AtomicU64,
-    watchers: WaitQueue,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    /// By mount and dentry on which they lie: the mounts there, the last one on top.
-    on: HashMap<(u64, u64), Vec<Arc<Mount>>>,
-    all: Vec<Arc<Mount>>,
-}
-
-impl Table {
-    /// Puts a mount on top of what is mounted on a path; where it was before.
-    fn put(&mut self, mount: &Arc<Mount>, at: Path) -> Option<Path> {
-        at.dentry.mounts.fetch_add(1, Ordering::Relaxed);
-        self.on.entry((at.mount.id(), at.dentry.id())).or_default().push(mount.clone());
-        self.all.push(mount.clone());
-        mount.at.lock().replace(at)
-    }
-
-    /// Takes a mount from where it is; EINVAL if it is nowhere, or no longer: a working directory may still be in it.
-    fn take(&mut self, mount: &Arc<Mount>) -> Result<()> {
-        let at = mount.at().ok_or(Errno::EINVAL)?;
-        let known = self.all.len();
-        self.all.retain(|m| !Arc::ptr_eq(m, mount));
-        if self.all.len() == known {
-            return Err(Errno::EINVAL);
-        }
-        let key = (at.mount.id(), at.dentry.id());
-        if let Some(list) = self.on.get_mut(&key) {
-            list.retain(|m| !Arc::ptr_eq(m, mount));
-            if list.is_empty() {
-                self.on.remove(&key);
-            }
-        }
-        at.dentry.mounts.fetch_sub(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-impl Namespace {
-    /// With a file system at its root.
-    pub fn new(mount: Arc<Mount>) -> Arc<Namespace> {
-        let root = Path { dentry: mount.root().clone(), mount: mount.clone() };
-        let table = Table { on: HashMap::new(), all: vec![mount] };
-        Arc::new(Namespace {
-            root,
-            table: Mutex::new(Rank::Dentry, table),
-            changes: AtomicU64::new(0),
-            watchers: WaitQueue::new(),
-        })
-    }
-
-    /// The root of all.
-    pub fn root(&self) -> Path {
-        self.root.clone()
-    }
-
-    /// All mounts, in the order they were made.
-    pub fn mounts(&self) -> Vec<Arc<Mount>> {
-        self.table.lock().all.clone()
-    }
-
-    /// Mounts on a directory (or a file on a file).
-    pub fn mount(&self, mount: Arc<Mount>, at: Path) {
-        let mut table = self.table.lock();
-        table.put(&mount, at);
-        drop(table);
-        self.changed();
-    }
-
-    /// How often the mounts have changed.
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
-    }
-
-    /// Woken with `PRI` at each change: pollers of /proc/PID/mountinfo wait on it.
-    pub fn watchers(&self) -> &WaitQueue {
-        &self.watchers
-    }
-
-    fn changed(&self) {
-        self.changes.fetch_add(1, Ordering::AcqRel);
-        self.watchers.wake(Events::PRI | Events::ERR);
-    }
-
-    /// Takes a mount away; EBUSY while others lie on it, EINVAL for the root and for what is not mounted any more.
-    pub fn unmount(&self, mount: &Arc<Mount>, lazy: bool) -> Result<()> {
-        let mut table = self.table.lock();
-        if !lazy && table.on.iter().any(|((id, _), list)| *id == mount.id() && !list.is_empty()) {
-            return Err(Errno::EBUSY);
-        }
-        table.take(mount)?;
-        let elsewhere = table.all.iter().any(|m| Arc::ptr_eq(&m.fs, &mount.fs));
-        drop(table);
-        if !elsewhere {
-            mount.root.prune();
-        }
-        self.changed();
-        Ok(())
-    }
-
-    /// Moves a mount to another place (MS_MOVE); ELOOP for one that lies on the mount itself: the way up from there would have no end, and
-    /// neither would a path that is read on it.
-    pub fn move_mount(&self, mount: &Arc<Mount>, to: Path) -> Result<()> {
-        if mount.at().is_none() {
-            return Err(Errno::EINVAL);
-        }
-        let mut table = self.table.lock();
-        let mut above = Some(to.mount.clone());
-        while let Some(m) = above {
-            if Arc::ptr_eq(&m, mount) {
-                return Err(Errno::ELOOP);
-            }
-            above = m.at().map(|at| at.mount);
-        }
-        table.take(mount)?;
-        // Where it was is let go after the lock: it may be the last that holds it.
-        let before = table.put(mount, to);
-        drop(table);
-        drop(before);
-        self.changed();
-        Ok(())
-    }
-
-    /// Goes to what is mounted on a path, if anything.
-    pub fn cross(&self, mut path: Path) -> Path {
-        while path.dentry.mounts.load(Ordering::Relaxed) > 0 {
-            let top = self
-                .table
-                .lock()
-                .on
-                .get(&(path.mount.id(), path.dentry.id()))
-                .and_then(|l| l.last().cloned());
-            match top {
-                Some(mount) => path = Path { dentry: mount.root().clone(), mount },
-                None => break,
-            }
-        }
-        path
     }
 }

@@ -4,7 +4,7 @@ use super::cred::{MAY_EXEC, MAY_READ, MAY_WRITE};
 use super::writers::Claim;
 use super::{
     Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path,
-    RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, kind,
+    RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, Writing, kind,
 };
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use std::sync::Arc;
@@ -143,6 +143,7 @@ fn open_inode(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
         kind::DIR => Ok(File::new(Arc::new(super::dirfile::Directory::default()), path, kept)),
         _ => {
             // Before anything is cut.
+            let writing = if flags.writes() { Some(Writing::new(&path)?) } else { None };
             let claim = if flags.writes() { Some(Claim::writer(attr.dev, attr.ino)?) } else { None };
             if flags.contains(OpenFlags::TRUNC) && attr.size > 0 {
                 let change = SetAttr { size: Some(0), ..SetAttr::default() };
@@ -152,6 +153,9 @@ fn open_inode(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
             let file = File::new(ops, path, kept);
             if let Some(claim) = claim {
                 file.keep(claim);
+            }
+            if let Some(writing) = writing {
+                file.keep_writing(writing);
             }
             Ok(file)
         }

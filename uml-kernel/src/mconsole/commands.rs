@@ -4,7 +4,7 @@ use crate::base::{log, sched};
 use crate::block;
 use crate::console::{self, Kind, Line};
 use crate::fs::proc::source::System as _;
-use crate::fs::{Dentry, File, Lookup, Mount, MountFlags, Namespace, OpenFlags, special};
+use crate::fs::{File, Lookup, Mount, MountFlags, Namespace, OpenFlags, special};
 use crate::task::procfs::KernelSystem;
 use crate::task::{End, dump, kernel, keys};
 
@@ -144,8 +144,7 @@ fn proc_file(name: &str) -> Answer {
     const MOST: usize = 4 << 20;
     let read = || -> crate::base::Result<Vec<u8>> {
         let fs = special::make_fs(b"proc", b"")?;
-        let root = Dentry::root(b"/", fs.root());
-        let ns = Namespace::new(Mount::new(fs, root, "proc", MountFlags::empty()));
+        let ns = Namespace::new(Mount::whole(fs, "proc", MountFlags::empty()));
         let lookup = Lookup::as_root(&ns);
         let path = lookup.find(format!("/{}", name.trim_start_matches('/')).as_bytes(), true)?;
         if path.inode().attr()?.is_dir() {

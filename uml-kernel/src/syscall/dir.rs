@@ -2,7 +2,7 @@
 
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
-use crate::fs::{Cap, MAY_EXEC, Mount, MountFlags, Path, dirfile, kind};
+use crate::fs::{Cap, MAY_EXEC, Mount, MountFlags, Path, Unmount, dirfile, kind};
 use crate::mm::Packer;
 use crate::task::Ctx;
 use std::sync::Arc;
@@ -38,7 +38,8 @@ pub(super) const TABLE: &[Entry] = &[
         let path = super::path::find(ctx, libc::AT_FDCWD, path, 0)?;
         searchable(ctx, &path)?;
         ctx.creds().need(Cap::SysChroot)?;
-        ctx.fs.inner.lock().root = path;
+        let before = std::mem::replace(&mut ctx.fs.inner.lock().root, path);
+        drop(before);
         Ok(0)
     }),
     full(libc::SYS_umask, "umask", |ctx, [mask, ..]| {
@@ -59,7 +60,9 @@ fn searchable(ctx: &Ctx, path: &Path) -> Result<()> {
 
 fn go(ctx: &mut Ctx, path: Path) -> Result<u64> {
     searchable(ctx, &path)?;
-    ctx.fs.inner.lock().cwd = path;
+    let before = std::mem::replace(&mut ctx.fs.inner.lock().cwd, path);
+    // Not under the lock: a file system may end with it.
+    drop(before);
     Ok(0)
 }
 
@@ -114,8 +117,12 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
         if !Arc::ptr_eq(&target.dentry, target.mount.root()) {
             return Err(Errno::EINVAL);
         }
-        if flags & BIND == 0 {
-            target.mount.fs().remount(wanted.contains(MountFlags::RDONLY))?;
+        let whole = flags & BIND == 0;
+        if wanted.contains(MountFlags::RDONLY) {
+            return ns.make_read_only(&target.mount, wanted, whole).map(|()| 0);
+        }
+        if whole {
+            target.mount.fs().remount(false)?;
         }
         target.mount.set_flags(wanted);
         return Ok(0);
@@ -125,9 +132,7 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
         if from.inode().attr()?.is_dir() != target.inode().attr()?.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        let mount = Mount::new(from.mount.fs().clone(), from.dentry, from.mount.source(), from.mount.flags());
-        ns.mount(mount, target);
-        return Ok(0);
+        return ns.mount(Mount::bind(&from), target).map(|()| 0);
     }
     if flags & PROPAGATION != 0 {
         return Ok(0);
@@ -160,9 +165,7 @@ fn mount(ctx: &mut Ctx, [source, target, kind, flags, data, _]: Args) -> Result<
         }
         _ => crate::fs::special::make_fs(&kind, &data)?,
     };
-    let root = crate::fs::Dentry::root(b"/", fs.root());
-    ns.mount(Mount::new(fs, root, &String::from_utf8_lossy(&source), wanted), target);
-    Ok(0)
+    ns.mount(Mount::whole(fs, &String::from_utf8_lossy(&source), wanted), target).map(|()| 0)
 }
 
 fn umount(ctx: &mut Ctx, [target, flags, ..]: Args) -> Result<u64> {
@@ -176,6 +179,24 @@ fn umount(ctx: &mut Ctx, [target, flags, ..]: Args) -> Result<u64> {
     if !Arc::ptr_eq(&target.dentry, target.mount.root()) {
         return Err(Errno::EINVAL);
     }
-    let ns = ctx.fs.inner.lock().ns.clone();
-    ns.unmount(&target.mount, flags as i32 & libc::MNT_DETACH != 0).map(|()| 0)
+    let (ns, root) = {
+        let fs = ctx.fs.inner.lock();
+        (fs.ns.clone(), Arc::ptr_eq(&fs.root.mount, &target.mount))
+    };
+    let how = match flags as i32 & (libc::MNT_DETACH | libc::MNT_EXPIRE | libc::MNT_FORCE) {
+        f if f & libc::MNT_EXPIRE == 0 => {
+            if f & libc::MNT_DETACH != 0 {
+                Unmount::Detach
+            } else {
+                Unmount::Unused
+            }
+        }
+        libc::MNT_EXPIRE if !root => Unmount::Expire,
+        _ => return Err(Errno::EINVAL),
+    };
+    if root && how == Unmount::Unused {
+        // It cannot go while somebody has it as root; so it is at least clean (do_umount_root).
+        return ns.make_read_only(&target.mount, target.mount.flags(), true).map(|()| 0);
+    }
+    ns.unmount(&target.mount, how).map(|()| 0)
 }

@@ -145,8 +145,10 @@ pub(super) const TABLE: &[Entry] = &[
     ),
     full(libc::SYS_sync, "sync", |ctx, _| {
         let ns = ctx.fs.inner.lock().ns.clone();
-        for mount in ns.mounts() {
-            let _ = mount.fs().sync();
+        // Their mounts are not kept meanwhile: they would be busy.
+        let all: Vec<_> = ns.mounts().iter().map(|m| m.fs().clone()).collect();
+        for fs in all {
+            let _ = fs.sync();
         }
         crate::block::flush_all();
         Ok(0)

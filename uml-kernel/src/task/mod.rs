@@ -74,6 +74,9 @@ pub struct Kernel {
     pub vdso: bool,
 }
 
+/// The host name until somebody sets another.
+const DEFAULT_NAME: &[u8] = b"uml";
+
 static KERNEL: OnceLock<Kernel> = OnceLock::new();
 
 impl Kernel {
@@ -85,7 +88,7 @@ impl Kernel {
             vdso,
             usage: Usage::new(),
             table: table::Table::default(),
-            names: Mutex::new(Rank::Leaf, (b"uml".to_vec(), b"(none)".to_vec())),
+            names: Mutex::new(Rank::Leaf, (DEFAULT_NAME.to_vec(), b"(none)".to_vec())),
             options,
             first: OnceLock::new(),
             ended: parking_lot::Mutex::new(None),
@@ -103,6 +106,11 @@ pub fn kernel() -> &'static Kernel {
         Some(kernel) => kernel,
         None => panic!("the kernel is not started"),
     }
+}
+
+/// The guest's host name; the one it begins with while the kernel is not started.
+pub fn nodename() -> Vec<u8> {
+    KERNEL.get().map_or_else(|| DEFAULT_NAME.to_vec(), |kernel| kernel.names.lock().0.clone())
 }
 
 /// The task that runs on this vCPU: for file systems that answer by who asks.

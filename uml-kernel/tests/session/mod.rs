@@ -43,9 +43,11 @@ impl Disk {
         self.dir.path().join(name)
     }
 
-    pub(crate) fn kernel(&self, disk: &str, script: &str) -> Command {
+    /// A guest on a disk; behind that, separated by spaces, may stand more of them.
+    pub(crate) fn kernel(&self, disks: &str, script: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uml-kernel"));
-        command.current_dir(self.dir.path()).args(["run", "--disk", disk, "--", "/bin/bash", "-c", script]);
+        command.current_dir(self.dir.path()).args(["run", "--disk"]).args(disks.split(' '));
+        command.args(["--", "/bin/bash", "-c", script]);
         command.env("PATH", "/bin").stdin(Stdio::null());
         command
     }

@@ -213,7 +213,7 @@ impl FileOps for Opened {
         self.node.write_back()?;
         let ext = self.node.fs.ext();
         ext.fsync(self.node.number()).map_err(|e| {
-            self.node.fs.tell_of_failure(&ext);
+            self.node.fs.volume.tell_of_failure(&ext);
             errno(e)
         })
     }

@@ -6,30 +6,28 @@
 mod commit;
 mod content;
 mod node;
+mod volume;
 
 use super::{FileSystem, Inode, StatFs};
-use crate::base::{Errno, Mutex, Rank, Result, time};
+use crate::base::{Errno, Mutex, Rank, Result};
 use crate::block::Disk;
 use commit::Committer;
 pub use content::held;
-use ext::{InodeNumber, Time};
+use ext::InodeNumber;
 use node::Node;
-use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use volume::Volume;
 
 /// Who waits for its locks does not keep the vCPU.
 type Ext = ext::Ext<crate::base::rwlock::RawRwLock>;
 
 /// A mounted disk.
 pub struct ExtFs {
-    /// Another one after a remount.
-    ext: RwLock<Arc<Ext>>,
+    volume: Arc<Volume>,
     kind: &'static str,
     dev: u64,
-    disk: Disk,
-    read_only: AtomicBool,
     /// Files open for writing.
     writers: AtomicUsize,
     /// Inodes in use, by their numbers.
@@ -37,8 +35,6 @@ pub struct ExtFs {
     /// Held while names change.
     tree: Mutex<()>,
     gone: AtomicBool,
-    /// It has been said that a commit has failed.
-    told: AtomicBool,
     committer: Committer,
     me: Weak<ExtFs>,
 }
@@ -54,6 +50,7 @@ fn errno(e: ext::Error) -> Errno {
             Errno::from(source)
         }
         E::NotFound => Errno::ENOENT,
+        E::InUse { .. } => Errno::EBUSY,
         E::NotDirectory(_) => Errno::ENOTDIR,
         E::IsDirectory(_) => Errno::EISDIR,
         E::Exists => Errno::EEXIST,
@@ -75,12 +72,6 @@ fn errno(e: ext::Error) -> Errno {
     }
 }
 
-/// The guest's clock.
-fn now() -> Time {
-    let now = time::real();
-    Time { sec: now.sec, nsec: now.nsec as u32 }
-}
-
 impl ExtFs {
     /// Mounts a disk. What is not clean is recovered, if it may be written.
     pub fn mount(kind: &[u8], disk: &Disk, read_only: bool) -> Result<Arc<ExtFs>> {
@@ -90,19 +81,16 @@ impl ExtFs {
             _ => "ext4",
         };
         let read_only = read_only || disk.device.read_only();
-        let ext = open(kind, disk, read_only)?;
+        let volume = Volume::open(kind, disk, read_only)?;
         let fs = Arc::new_cyclic(|me| ExtFs {
-            ext: RwLock::new(ext),
             kind,
             dev: disk.number,
-            disk: disk.clone(),
-            read_only: AtomicBool::new(read_only),
             writers: AtomicUsize::new(0),
             nodes: Mutex::new(Rank::Leaf, HashMap::new()),
             tree: Mutex::new(Rank::UpperInode, ()),
             gone: AtomicBool::new(false),
-            told: AtomicBool::new(false),
-            committer: Committer::start(me.clone()),
+            committer: Committer::start(volume.clone()),
+            volume,
             me: me.clone(),
         });
         MOUNTED.lock().push(Arc::downgrade(&fs));
@@ -111,7 +99,7 @@ impl ExtFs {
 
     /// The file system.
     fn ext(&self) -> Arc<Ext> {
-        self.ext.read().clone()
+        self.volume.ext()
     }
 
     /// The file system, to change something: that is committed some seconds later.
@@ -121,29 +109,7 @@ impl ExtFs {
     }
 
     fn is_read_only(&self) -> bool {
-        self.read_only.load(Ordering::SeqCst)
-    }
-
-    /// What has been written and changed becomes durable. Where that fails, the file system is read-only from then on: as Linux with
-    /// errors=remount-ro, or a journal that it has aborted.
-    fn commit(&self) -> Result<()> {
-        let ext = self.ext();
-        ext.sync().map_err(|e| {
-            self.tell_of_failure(&ext);
-            errno(e)
-        })
-    }
-
-    /// Says, once, that a commit has failed, if one has.
-    fn tell_of_failure(&self, ext: &Ext) {
-        if let Some(why) = ext.failure()
-            && !self.told.swap(true, Ordering::SeqCst)
-        {
-            crate::base::log::alert(format!(
-                "{} on {} cannot be committed ({why}), and is read-only until the guest is started again; what was synced before is there",
-                self.kind, self.disk.name
-            ));
-        }
+        self.volume.is_read_only()
     }
 
     /// The node of an inode.
@@ -196,7 +162,15 @@ impl ExtFs {
         if self.gone.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
+        let ended =
+            self.end_nodes().and_then(|()| if self.is_read_only() { Ok(()) } else { self.volume.unmount() });
+        // Until now others have been shown that the disk is in use.
         self.committer.end();
+        ended
+    }
+
+    /// What files still have to be written is; those without names end.
+    fn end_nodes(&self) -> Result<()> {
         if self.is_read_only() {
             return Ok(());
         }
@@ -206,49 +180,25 @@ impl ExtFs {
                 self.ext().release(node.number()).map_err(errno)?;
             }
         }
-        let ext = self.ext();
-        let ended = ext.unmount().map_err(errno);
-        self.tell_of_failure(&ext);
-        ended
+        Ok(())
     }
 
     /// All that is in memory goes to the disk, which is clean then, and read again: nothing is written from now on.
     fn become_read_only(&self) -> Result<()> {
         let _tree = self.tree.lock();
-        if self.ext().failure().is_some() {
-            // Nothing is written any more as it is.
-            self.read_only.store(true, Ordering::SeqCst);
-            return Ok(());
+        if self.ext().failure().is_none() {
+            self.write_back()?;
         }
-        self.write_back()?;
-        self.ext().unmount().map_err(errno)?;
-        self.read_only.store(true, Ordering::SeqCst);
-        *self.ext.write() = open(self.kind, &self.disk, true)?;
+        self.volume.become_read_only()?;
+        self.committer.protects(self.volume.protect_every());
         Ok(())
     }
 
     fn become_writable(&self) -> Result<()> {
-        if self.disk.device.read_only() {
-            return Err(Errno::EACCES);
-        }
-        if self.ext().failure().is_some() {
-            // As after an aborted journal: what is in memory is not what is on the disk.
-            return Err(Errno::EROFS);
-        }
-        // A check of the file system may have mended it meanwhile: it is read anew.
-        *self.ext.write() = open(self.kind, &self.disk, false)?;
-        self.read_only.store(false, Ordering::SeqCst);
+        self.volume.become_writable()?;
+        self.committer.protects(self.volume.protect_every());
         Ok(())
     }
-}
-
-fn open(kind: &str, disk: &Disk, read_only: bool) -> Result<Arc<Ext>> {
-    let device = disk.device.clone();
-    let opened = if read_only { Ext::open_with(device) } else { Ext::open_rw_with(device, now) };
-    opened.map(Arc::new).map_err(|e| {
-        crate::log!("{kind}: {}: {e}", disk.name);
-        errno(e)
-    })
 }
 
 /// The last mounted first: it may lie in a file of an earlier one (a loop device).
@@ -332,7 +282,7 @@ impl FileSystem for ExtFs {
             return Ok(());
         }
         self.write_back()?;
-        self.commit()
+        self.volume.commit()
     }
 
     fn remount(&self, read_only: bool) -> Result<()> {

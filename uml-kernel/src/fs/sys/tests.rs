@@ -1,12 +1,11 @@
 use crate::fs::proc::tests::fake::Machine;
-use crate::fs::{Dentry, FileSystem, Lookup, Mount, MountFlags, Namespace, OpenFlags, Resolve};
+use crate::fs::{FileSystem, Lookup, Mount, MountFlags, Namespace, OpenFlags, Resolve};
 use std::sync::Arc;
 
 fn mounted() -> Lookup {
     let system = Machine::new(0).system;
     let sys: Arc<dyn FileSystem> = super::new(system);
-    let ns =
-        Namespace::new(Mount::new(sys.clone(), Dentry::root(b"/", sys.root()), "sysfs", MountFlags::empty()));
+    let ns = Namespace::new(Mount::whole(sys.clone(), "sysfs", MountFlags::empty()));
     let creds = Arc::new(crate::fs::Creds::user(1000, 1000, &[]));
     Lookup { root: ns.root(), start: ns.root(), creds, resolve: Resolve::empty(), ns }
 }

@@ -282,7 +282,7 @@ impl Machine {
             Lookup { root: ns.root(), start: ns.root(), creds, resolve: Resolve::empty(), ns: ns.clone() };
         let at = lookup.find(b"/proc", true).unwrap();
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        ns.mount(Mount::new(proc.clone(), Dentry::root(b"/", proc.root()), "proc", flags), at);
+        ns.mount(Mount::whole(proc.clone(), "proc", flags), at).unwrap();
         for process in all {
             let _ = process.place.set((ns.clone(), ns.root()));
         }

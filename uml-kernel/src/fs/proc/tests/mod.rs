@@ -200,7 +200,7 @@ fn changes_of_mounts_are_told_once() {
     let poll = || file.ops().poll(&file, None);
     assert_eq!(poll(), Events::READ);
     let there = m.path("/proc").unwrap().mount;
-    m.lookup.ns.unmount(&there, false).unwrap();
+    m.lookup.ns.unmount(&there, crate::fs::Unmount::Detach).unwrap();
     assert_eq!(poll(), Events::READ | Events::PRI | Events::ERR);
     assert_eq!(poll(), Events::READ);
 }
