@@ -74,6 +74,10 @@ pub trait System: Send + Sync {
     fn ipc_table(&self, _table: IpcTable) -> String {
         String::new()
     }
+    /// What is swapped to, in the order in which it is filled.
+    fn swaps(&self) -> Vec<Swap> {
+        Vec::new()
+    }
     /// The lines of /proc/locks.
     fn locks(&self) -> String {
         String::new()
@@ -221,6 +225,19 @@ pub struct Memory {
     pub swap_free: u64,
     pub commit_limit: u64,
     pub committed: u64,
+}
+
+/// A swap area.
+#[derive(Debug, Clone, Default)]
+pub struct Swap {
+    /// The path that it was given by.
+    pub name: Vec<u8>,
+    /// Bytes that it can hold.
+    pub size: u64,
+    /// Bytes that it holds.
+    pub used: u64,
+    /// Those of higher priority are filled first.
+    pub priority: i32,
 }
 
 /// What a CPU has spent its time with.
