@@ -13,6 +13,9 @@ use std::sync::{Arc, Weak};
 const RATE: u64 = 4;
 const SHORTEST: u64 = 2_000_000;
 const LONGEST: u64 = 100_000_000;
+/// How often memory is swapped out before a process is ended, as long as that is of use: a fork beside it doubles at once what is
+/// counted (MAX_RECLAIM_RETRIES).
+const ROUNDS: u32 = 16;
 /// How long those that are ending may give nothing back, before another is ended.
 const GRACE: u64 = 500_000_000;
 /// What a task takes that is in neither: its window, its kernel stack, which is deeper without optimization.
@@ -116,12 +119,16 @@ fn look_at_all(now: u64, swaps: bool) -> bool {
             NEXT.store(0, Ordering::Relaxed);
             return true;
         }
-        let spaces: Vec<swap::Space> = found.iter().map(Candidate::space).collect();
-        if swap::reclaim(&spaces, total() - swap::least(limit)) > 0 {
+        for _ in 0..ROUNDS {
+            let spaces: Vec<swap::Space> = found.iter().map(Candidate::space).collect();
+            let done = swap::reclaim(&spaces, total().saturating_sub(swap::least(limit)));
             drop(spaces);
             found = weigh();
+            most = swap::most(limit);
+            if done == 0 || total() < limit {
+                break;
+            }
         }
-        most = swap::most(limit);
     }
     let (total, now) = (total(), time::now());
     let left = most.saturating_sub(total);
