@@ -17,8 +17,13 @@ pub struct UserMemory {
 pub const PATH_MAX: usize = 4096;
 
 impl UserMemory {
-    /// The memory of the stub with this host process id, of which some may be swapped out.
-    pub fn new(pid: Arc<HostPid>, swapped: Arc<Swapped>) -> UserMemory {
+    /// The memory of the stub with this host process id.
+    pub fn new(pid: Arc<HostPid>) -> UserMemory {
+        UserMemory::swapped(pid.clone(), Swapped::new(pid))
+    }
+
+    /// The same, of which some may be swapped out.
+    pub fn swapped(pid: Arc<HostPid>, swapped: Arc<Swapped>) -> UserMemory {
         UserMemory { pid, swapped }
     }
 

@@ -204,7 +204,7 @@ impl Mm {
 
     /// Its memory.
     pub fn memory(&self) -> UserMemory {
-        UserMemory::new(self.stub.pid().clone(), self.swap.clone())
+        UserMemory::swapped(self.stub.pid().clone(), self.swap.clone())
     }
 
     /// Its ranges and the rest.

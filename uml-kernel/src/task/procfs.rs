@@ -84,6 +84,7 @@ impl System for KernelSystem {
         let usage = &kernel().usage;
         let (total, held) = (usage.limit(), usage.held());
         let (swap, swap_free) = crate::mm::swap::area::totals();
+        let (swapped_in, swapped_out) = crate::mm::swap::area::moved();
         let shmem = crate::fs::tmpfs::HELD.load(Ordering::Relaxed);
         let free = total.saturating_sub(held + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed));
         Memory {
@@ -95,6 +96,8 @@ impl System for KernelSystem {
             anonymous: held,
             swap_total: swap,
             swap_free,
+            swapped_in,
+            swapped_out,
             commit_limit: total + swap,
             committed: held + shmem,
             ..Memory::default()

@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What is kept free for what processes take until it is looked at again: an eighth of all, within these bounds.
 const LEAST_FREE: u64 = 4 << 20;
@@ -72,7 +73,8 @@ pub fn before_guest(ctx: &mut Ctx) {
         return;
     }
     if SHORT.load(Ordering::SeqCst) {
-        drop(RECLAIM.lock());
+        // Not for ever: a hostile stub can keep who swaps out waiting.
+        drop(RECLAIM.try_lock_for(Duration::from_secs(1)));
     }
     let swap = ctx.mm.swap().clone();
     if swap.is_enabled() || !alone(ctx) {
@@ -109,13 +111,11 @@ pub fn janitor(thread: &mut StubThread, regs: &Regs) -> Result<StubThread> {
 
 /// Brings back all that is in an area, and takes it away. ENOMEM if there is no room for that; EINTR if the process is to end.
 pub fn empty(ctx: &Ctx, area: &Arc<Area>) -> Result<()> {
-    if !area.set_accepts(false) && area::find(area.number).is_none() {
-        return Err(Errno::EINVAL);
-    }
+    let accepted = area.set_accepts(false);
     let result = empty_all(ctx, area);
     match result {
         Ok(()) => area::remove(area),
-        Err(_) => drop(area.set_accepts(true)),
+        Err(_) => drop(area.set_accepts(accepted)),
     }
     result
 }

@@ -223,6 +223,9 @@ pub struct Memory {
     pub page_tables: u64,
     pub swap_total: u64,
     pub swap_free: u64,
+    /// Since boot, in pages.
+    pub swapped_in: u64,
+    pub swapped_out: u64,
     pub commit_limit: u64,
     pub committed: u64,
 }

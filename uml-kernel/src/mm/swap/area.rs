@@ -8,7 +8,7 @@ use block_device::BlockDevice;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// Areas that there can be (MAX_SWAPFILES, of a kernel that uses none of them for anything else).
 const MOST_AREAS: usize = 32;
@@ -39,6 +39,14 @@ impl std::fmt::Debug for Area {
 static AREAS: Mutex<Vec<Arc<Area>>> = Mutex::new(Vec::new());
 /// Whether there is any, to be looked at without the lock.
 static ON: AtomicBool = AtomicBool::new(false);
+
+/// Pages that were brought back, and pages that were written.
+static MOVED: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Pages that were brought back since the start, and pages that were written.
+pub fn moved() -> (u64, u64) {
+    (MOVED[0].load(Ordering::Relaxed), MOVED[1].load(Ordering::Relaxed))
+}
 
 /// What is known of a device that is to be swapped to.
 pub struct Device {
@@ -140,12 +148,14 @@ impl Area {
 
     /// Reads pages that follow each other.
     fn read(&self, slot: u32, into: &mut [u8]) -> io::Result<()> {
+        MOVED[0].fetch_add(into.len() as u64 / PAGE, Ordering::Relaxed);
         self.device.read_at(into, u64::from(slot) * PAGE).inspect_err(|e| {
             crate::log!("swap: read error on {} at page {slot}: {e}", String::from_utf8_lossy(&self.name));
         })
     }
 
     fn write(&self, slot: u32, from: &[u8]) -> io::Result<()> {
+        MOVED[1].fetch_add(from.len() as u64 / PAGE, Ordering::Relaxed);
         self.device.write_at(from, u64::from(slot) * PAGE).inspect_err(|e| {
             if self.set_accepts(false) {
                 let name = String::from_utf8_lossy(&self.name);

@@ -46,7 +46,7 @@ pub struct Records(BTreeMap<u64, Record>);
 
 impl Records {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 

@@ -235,8 +235,7 @@ impl Process for FakeProcess {
         vec![text, anonymous]
     }
     fn user_memory(&self) -> Option<UserMemory> {
-        let own = crate::platform::HostPid::own();
-        Some(UserMemory::new(own.clone(), crate::mm::swap::Swapped::new(own)))
+        Some(UserMemory::new(crate::platform::HostPid::own()))
     }
     fn limits(&self) -> [(u64, u64); 16] {
         let mut all = [(u64::MAX, u64::MAX); 16];
