@@ -62,6 +62,13 @@ impl Place {
     }
 }
 
+/// A script that calls swapon past util-linux, which looks at headers and for holes itself: result and errno.
+fn call(path: &str) -> String {
+    format!(
+        "python3 -c 'import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.swapon(b\"{path}\", 0), ctypes.get_errno())'"
+    )
+}
+
 /// Ends with the test.
 struct Running(Child, BufReader<ChildStdout>);
 
@@ -195,12 +202,11 @@ fn damaged_headers_are_refused_with_a_line() {
         std::fs::write(place.path("bad.img"), &whole).expect("it is written");
         let file = File::options().write(true).open(place.path("bad.img")).expect("it");
         file.write_all_at(bytes, at).expect("it is written");
-        // Past util-linux, which looks at the header itself.
-        let call = "python3 -c 'import ctypes; l = ctypes.CDLL(None, use_errno=True); print(l.swapon(b\"/dev/ubdb\", 0), ctypes.get_errno())'; cat /proc/swaps";
-        let (out, log) = place.run(&["ubd1=bad.img"], call);
+        let call = format!("{}; cat /proc/swaps", call("/dev/ubdb"));
+        let (out, log) = place.run(&["ubd1=bad.img"], &call);
         assert_eq!(out.lines().next(), Some("-1 22"), "{why}: {out}{log}");
         assert_eq!(out.lines().count(), 2, "{out}");
-        assert!(log.contains(&format!("swapon: ubdb: {why}")), "{why}: {log}");
+        assert!(log.contains(&format!("swapon: /dev/ubdb: {why}")), "{why}: {log}");
     }
 }
 
@@ -253,16 +259,39 @@ fn a_device_that_takes_no_more_is_left_alone() {
 }
 
 #[test]
-fn a_loop_device_over_a_file_in_ext4() {
+fn a_loop_device_over_a_file_in_ext4_and_a_file_in_it() {
     let place = Place::new();
     let ext = place.path("ext.img");
+    let check = || {
+        let checked = output("e2fsck", &["-fn", ext.to_str().expect("a path")]);
+        assert!(checked.status.success(), "{}", text(&checked.stdout));
+    };
     File::create(&ext).expect("a file").set_len(300 << 20).expect("its length");
     assert!(output("mkfs.ext4", &["-qF", ext.to_str().expect("a path")]).status.success());
-    let script =
-        "mkdir /tmp/m; mount /dev/ubdb /tmp/m; dd if=/dev/zero of=/tmp/m/s bs=1M count=200 2> /dev/null
+    let begin = "mkdir /tmp/m; mount /dev/ubdb /tmp/m; cd /tmp/m; ";
+    let script = format!(
+        "{begin} dd if=/dev/zero of=s bs=1M count=200 2> /dev/null; chmod 600 s; cd /
         losetup /dev/loop0 /tmp/m/s; mkswap /dev/loop0 > /dev/null; swapon /dev/loop0; load all 80
-        losetup -d /dev/loop0; swapoff /dev/loop0; losetup -a; umount /tmp/m && echo unmounted";
-    let (out, log) = place.run(&["ncpus=2", "ubd1=ext.img"], script);
+        losetup -d /dev/loop0; swapoff /dev/loop0; losetup -a; umount /tmp/m && echo unmounted"
+    );
+    let (out, log) = place.run(&["ncpus=2", "ubd1=ext.img"], &script);
     assert_eq!(out, format!("{ALL}unmounted\n"), "{log}");
-    assert!(output("e2fsck", &["-fn", ext.to_str().expect("a path")]).status.success());
+    check();
+    // With a mount in use, which is unmounted none the less when the guest ends, with memory in it.
+    let script = format!(
+        "{begin} mkswap s > /dev/null; truncate -s 1M holes; mkswap holes > /dev/null 2>&1; chmod 600 holes
+        swapon s; {}; swapon s 2>&1 | grep -o busy; load all 80
+        mkfifo /tmp/in; exec 3<> /tmp/in; load hold 100 < /tmp/in > /tmp/out & while ! grep holding /tmp/out; do sleep 0.05; done
+        cd /; umount /tmp/m 2>&1 | grep -o busy; cat /proc/swaps",
+        call("holes")
+    );
+    let (out, log) = place.run(&["ncpus=2", "ubd1=ext.img"], &script);
+    let rest = out
+        .strip_prefix("-1 22\nbusy\n")
+        .and_then(|o| o.strip_prefix(ALL))
+        .unwrap_or_else(|| panic!("{out}\n{log}"));
+    assert!(rest.starts_with("holding swapped\nbusy\nFilename"), "{rest}\n{log}");
+    assert!(rest.contains("/tmp/m/s                                file\t\t204796\t\t"), "{rest}");
+    assert!(log.contains("swapon: /tmp/m/holes: it has holes"), "{log}");
+    check();
 }

@@ -176,6 +176,10 @@ fn umount(ctx: &mut Ctx, [target, flags, ..]: Args) -> Result<u64> {
     if !Arc::ptr_eq(&target.dentry, target.mount.root()) {
         return Err(Errno::EINVAL);
     }
+    let detach = flags as i32 & libc::MNT_DETACH != 0;
+    if !detach && crate::mm::swap::area::is_in(target.inode().attr()?.dev) {
+        return Err(Errno::EBUSY);
+    }
     let ns = ctx.fs.inner.lock().ns.clone();
-    ns.unmount(&target.mount, flags as i32 & libc::MNT_DETACH != 0).map(|()| 0)
+    ns.unmount(&target.mount, detach).map(|()| 0)
 }

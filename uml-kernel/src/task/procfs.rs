@@ -124,6 +124,7 @@ impl System for KernelSystem {
     fn swaps(&self) -> Vec<Swap> {
         let area = |a: &crate::mm::swap::area::Area| Swap {
             name: a.name.clone(),
+            file: matches!(a.id, crate::mm::swap::area::Id::File(..)),
             size: a.size(),
             used: a.used(),
             priority: a.priority,

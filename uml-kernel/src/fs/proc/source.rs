@@ -235,6 +235,8 @@ pub struct Memory {
 pub struct Swap {
     /// The path that it was given by.
     pub name: Vec<u8>,
+    /// Whether it is a regular file.
+    pub file: bool,
     /// Bytes that it can hold.
     pub size: u64,
     /// Bytes that it holds.

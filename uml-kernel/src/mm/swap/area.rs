@@ -13,12 +13,21 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 /// Areas that there can be (MAX_SWAPFILES, of a kernel that uses none of them for anything else).
 const MOST_AREAS: usize = 32;
 
-/// A device that is swapped to.
+/// What is swapped to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id {
+    /// A block device, by its number.
+    Device(u64),
+    /// A regular file, by the number of its file system and its own.
+    File(u64, u64),
+}
+
+/// A device, or a file, that is swapped to.
 pub struct Area {
     /// The path that it was given by.
     pub name: Vec<u8>,
-    /// Its device number.
-    pub number: u64,
+    /// Unlike that of any other.
+    pub id: Id,
     /// Those of higher priority are filled first.
     pub priority: i32,
     device: Arc<dyn BlockDevice>,
@@ -53,7 +62,7 @@ pub struct Device {
     /// As in [`Area`].
     pub name: Vec<u8>,
     /// As in [`Area`].
-    pub number: u64,
+    pub id: Id,
     /// What it holds.
     pub device: Arc<dyn BlockDevice>,
     /// Lives as long as it is used.
@@ -62,7 +71,7 @@ pub struct Device {
 
 impl std::fmt::Debug for Device {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Device").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Device").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -76,12 +85,15 @@ pub fn add(device: Device, header: &Header, priority: Option<i32>) -> Result<Arc
     /// The last that was given to one without.
     static LEAST: AtomicI32 = AtomicI32::new(-1);
     let mut areas = AREAS.lock();
+    if areas.iter().any(|a| a.id == device.id) {
+        return Err(Errno::EBUSY);
+    }
     if areas.len() >= MOST_AREAS {
         return Err(Errno::EPERM);
     }
     let area = Arc::new(Area {
         name: device.name,
-        number: device.number,
+        id: device.id,
         priority: priority.unwrap_or_else(|| LEAST.fetch_sub(1, Ordering::Relaxed) - 1),
         device: device.device,
         _claim: device.claim,
@@ -99,9 +111,14 @@ pub fn all() -> Vec<Arc<Area>> {
     AREAS.lock().clone()
 }
 
-/// The area on a device.
-pub fn find(number: u64) -> Option<Arc<Area>> {
-    AREAS.lock().iter().find(|a| a.number == number).cloned()
+/// The area on a device or in a file.
+pub fn find(id: Id) -> Option<Arc<Area>> {
+    AREAS.lock().iter().find(|a| a.id == id).cloned()
+}
+
+/// Whether a file of this file system is swapped to.
+pub fn is_in(fs: u64) -> bool {
+    AREAS.lock().iter().any(|a| matches!(a.id, Id::File(dev, _) if dev == fs))
 }
 
 /// Takes an area away in which nothing is.
@@ -270,7 +287,7 @@ pub(super) mod tests {
         let header = Header { pages, bad: Vec::new(), truncated: None };
         Arc::new(Area {
             name: b"/dev/test".to_vec(),
-            number: 0,
+            id: Id::Device(0),
             priority: 0,
             device: Arc::new(MemDevice::new(vec![0; pages as usize * PAGE as usize])),
             _claim: Box::new(()),

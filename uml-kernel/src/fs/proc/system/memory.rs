@@ -24,12 +24,13 @@ pub(super) fn swaps(system: &dyn System) -> String {
             }
         }
         let gap = 40usize.checked_sub(name.len()).unwrap_or(1).max(1);
+        let kind = if swap.file { "file\t" } else { "partition" };
         let (size, used) = (swap.size >> 10, swap.used >> 10);
         let tab = |n: u64| if n < 10_000_000 { "\t" } else { "" };
         let (after_size, after_used) = (tab(size), tab(used));
         let _ = writeln!(
             text,
-            "{name}{:gap$}partition\t{size}\t{after_size}{used}\t{after_used}{}",
+            "{name}{:gap$}{kind}\t{size}\t{after_size}{used}\t{after_used}{}",
             " ", swap.priority
         );
     }
