@@ -53,7 +53,7 @@ pub(super) const TABLE: &[Entry] = &[
         },
     ),
     full(libc::SYS_msync, "msync", msync),
-    partial(libc::SYS_mlock, "mlock", "pages may still be swapped by the host", |ctx, [addr, len, ..]| {
+    partial(libc::SYS_mlock, "mlock", "the host may still swap them", |ctx, [addr, len, ..]| {
         lock_range(ctx, addr, len, true)
     }),
     partial(libc::SYS_mlock2, "mlock2", "as mlock", |ctx, [addr, len, flags, ..]| {
