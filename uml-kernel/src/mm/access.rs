@@ -74,7 +74,8 @@ impl UserMemory {
                 Some(Err(_)) => {}
                 None => return Err(Errno::EFAULT),
             }
-            let again = done < len && self.swapped.settle(address + done as u64, seen).unwrap_or(false);
+            let (at, left) = (address + done as u64, len - done);
+            let again = left > 0 && self.swapped.settle(at, left, seen).unwrap_or(false);
             if !again {
                 return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
             }

@@ -185,7 +185,7 @@ impl Ctx {
             let seen = self.mm.swap().generation();
             match self.stub.call(&[Op::exchange(address, old, new)]) {
                 Ok(results) => return results.first().map(|word| *word as u32).ok_or(Errno::EFAULT),
-                Err(_) if self.mm.swap().settle(address, seen).unwrap_or(false) => {}
+                Err(_) if self.mm.swap().settle(address, 4, seen).unwrap_or(false) => {}
                 Err(_) => return Err(Errno::EFAULT),
             }
         }
@@ -392,7 +392,7 @@ impl Ctx {
         }
         // Another thread may have brought it back since: then this is tried again, once for each time that anything has changed.
         let generation = self.mm.swap().generation();
-        let settled = self.mm.swap().settle(host.addr, self.swap_seen);
+        let settled = self.mm.swap().settle(host.addr, 1, self.swap_seen);
         self.swap_seen = generation;
         match settled {
             Ok(true) => Some(Ok(())),

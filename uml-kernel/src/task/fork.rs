@@ -203,7 +203,7 @@ fn new_stub(ctx: &mut Ctx, args: &CloneArgs, regs: &Regs, fs_base: u64) -> Resul
     let (mut stub, mm) = mm.fork(|| Ok(kernel().platform.fork(&mut ctx.stub)?))?;
     if ctx.mm.swap().is_enabled() {
         // At once: what is swapped out is out of the child's reach, too.
-        mm.swap().enable(super::swap::janitor(&mut stub, regs)?);
+        mm.swap().enable(super::swap::janitor(&mut stub, regs)?)?;
     }
     if fs_base != ctx.fs_base {
         stub.order(crate::platform::Op::set_fs(fs_base))?;

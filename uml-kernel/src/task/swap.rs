@@ -81,13 +81,11 @@ pub fn before_guest(ctx: &mut Ctx) {
         return;
     }
     let regs = ctx.regs;
-    match ctx.stub.flush().map_err(Errno::from).and_then(|()| janitor(&mut ctx.stub, &regs)) {
-        Ok(janitor) => swap.enable(janitor),
-        Err(e) => {
-            static TOLD: AtomicBool = AtomicBool::new(false);
-            if !ctx.stub.stub().is_dead() && !TOLD.swap(true, Ordering::Relaxed) {
-                crate::log!("swap: nothing of process {} can go out: {e}", ctx.task.process.pid);
-            }
+    let made = ctx.stub.flush().map_err(Errno::from).and_then(|()| janitor(&mut ctx.stub, &regs));
+    if let Err(e) = made.and_then(|janitor| swap.enable(janitor)) {
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if !ctx.stub.stub().is_dead() && !TOLD.swap(true, Ordering::Relaxed) {
+            crate::log!("swap: nothing of process {} can go out: {e}", ctx.task.process.pid);
         }
     }
 }

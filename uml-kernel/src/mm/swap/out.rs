@@ -161,7 +161,7 @@ impl Held<'_> {
     /// Writes pages of a range that nobody can touch to an area. `None` if all are zeros.
     fn save(&self, start: u64, pages: &mut Vec<u16>) -> Result<Option<Saved>, Stop> {
         let mut bytes = vec![0; pages.len() * PAGE as usize];
-        let memory = self.swapped.memory(false).map_err(|_| Stop::Space)?;
+        let memory = self.state.memory.as_ref().ok_or(Stop::Space)?;
         let mut done = 0;
         while done < pages.len() {
             let same = pages[done..].iter().zip(pages[done]..).take_while(|(p, n)| **p == *n).count();

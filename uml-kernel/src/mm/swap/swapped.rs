@@ -23,6 +23,8 @@ pub struct Swapped {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) janitor: Option<StubThread>,
+    /// The memory as the host shows it, whatever the guest may do with it: to bring back what is out asks for no descriptor any more.
+    pub(super) memory: Option<File>,
     pub(super) records: Records,
     /// Where the search for more to swap out goes on.
     pub(super) hand: u64,
@@ -43,10 +45,13 @@ impl Swapped {
     }
 
     /// Gives it its janitor: from now on parts of it can be swapped out. Changes of its mappings have to be made at once, under the swap lock.
-    pub fn enable(&self, janitor: StubThread) {
+    pub fn enable(&self, janitor: StubThread) -> Result<()> {
+        let open = |pid| std::fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
+        let memory = self.pid.with(open).ok_or(Errno::ESRCH)??;
         let mut state = self.state.lock();
-        state.janitor = Some(janitor);
+        (state.janitor, state.memory) = (Some(janitor), Some(memory));
         self.enabled.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Has what is swapped out of the address space that this is to be a copy of.
@@ -80,12 +85,12 @@ impl Swapped {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Memory at `address` could not be touched, at or after a time when the generation was `seen`. True if that was because of swapping,
-    /// and it may work now. EIO if it cannot be brought back.
-    pub fn settle(&self, address: u64, seen: u64) -> Result<bool> {
+    /// Something of `len` bytes at `address` could not be touched, at or after a time when the generation was `seen`. True if that
+    /// may have been because of swapping, and may work now. EIO if it cannot be brought back.
+    pub fn settle(&self, address: u64, len: usize, seen: u64) -> Result<bool> {
         let Some(mut held) = self.hold() else { return Ok(false) };
-        match held.state.records.find(address) {
-            Some((start, _)) => held.bring_in(start).map(|()| true),
+        match held.state.records.overlapping(address, address.saturating_add(len as u64)).first() {
+            Some(start) => held.bring_in(*start).map(|()| true),
             None => Ok(self.generation() != seen),
         }
     }
@@ -93,13 +98,6 @@ impl Swapped {
     /// Bytes in `start..end` that are in swap areas.
     pub fn bytes(&self, start: u64, end: u64) -> u64 {
         self.hold().map_or(0, |held| held.state.records.bytes(start, end, |_| true))
-    }
-
-    /// Opens the memory as the host shows it, whatever the guest may do with it.
-    pub(super) fn memory(&self, write: bool) -> std::io::Result<File> {
-        let open =
-            |pid| std::fs::OpenOptions::new().read(!write).write(write).open(format!("/proc/{pid}/mem"));
-        self.pid.with(open).unwrap_or_else(|| Err(std::io::Error::from_raw_os_error(libc::ESRCH)))
     }
 }
 
@@ -154,7 +152,7 @@ impl Held<'_> {
 
     /// Brings back ranges that follow each other and allow the same.
     fn bring_in_all(&mut self, starts: &[u64]) -> Result<()> {
-        let memory = self.swapped.memory(true).map_err(|_| Errno::EFAULT)?;
+        let memory = self.state.memory.as_ref().ok_or(Errno::EFAULT)?;
         let records: Vec<(u64, Record)> = starts
             .iter()
             .filter_map(|at| self.state.records.find(*at).map(|(start, record)| (start, record.clone())))
