@@ -201,6 +201,12 @@ fn the_real_uml_mconsole() {
     assert!(ask("config ubd1=three.img").starts_with("OK"), "{}", ask("config ubd1=three.img"));
     guest.type_line("mount -t ext2 /dev/ubdb /mnt; ls /mnt; umount /mnt; echo 'lis''ted'");
     guest.wait_for("lost+found\r\nlisted\r\n");
+    // As swap it is in use as well.
+    guest.type_line("mkswap /dev/ubdb > /dev/null; swapon /dev/ubdb && echo 'swap''ping'");
+    guest.wait_for("swapping\r\n");
+    assert!(ask("remove ubd1").contains("in use"));
+    guest.type_line("swapoff /dev/ubdb && echo 'no lon''ger'");
+    guest.wait_for("no longer\r\n");
     assert!(ask("remove ubd1").starts_with("OK"));
     guest.type_line("ls /dev/ubdb; echo 'go''ne'");
     guest.wait_for("No such file");

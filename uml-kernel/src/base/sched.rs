@@ -129,7 +129,8 @@ pub fn hurry(fibers: &[Arc<Fiber>]) {
     }
 }
 
-fn kick_any() {
+/// Has all guests come to the kernel.
+pub fn kick_any() {
     for cpu in SCHED.cpus.get().into_iter().flatten() {
         cpu.need_resched.store(true, Ordering::SeqCst);
         kick(cpu);

@@ -20,6 +20,7 @@ pub use disk::{Disk, Driver};
 pub use file::{is_open, open};
 pub use gate::Stats;
 pub use ioctl::{Caller, ioctl};
+pub use loops::of_file;
 pub use plug::{attach, detach, replace, shown};
 pub use shared::mount;
 pub use table::{all, find, flush_all, populate};

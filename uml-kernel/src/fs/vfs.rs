@@ -103,7 +103,8 @@ fn open_unnamed(lookup: &Lookup, path: &[u8], how: OpenHow) -> Result<Arc<File>>
     open_inode(Path { mount: dir.mount, dentry }, how.flags)
 }
 
-fn open_found(lookup: &Lookup, path: Path, flags: OpenFlags, follow: bool) -> Result<Arc<File>> {
+/// Opens what a path has led to.
+pub fn open_found(lookup: &Lookup, path: Path, flags: OpenFlags, follow: bool) -> Result<Arc<File>> {
     let attr = path.inode().attr()?;
     match attr.kind() {
         kind::LNK => return Err(if follow { Errno::EIO } else { Errno::ELOOP }),

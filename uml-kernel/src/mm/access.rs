@@ -1,5 +1,6 @@
 //! The guest's memory, from the kernel's side. A wild pointer is EFAULT, everywhere: nothing here touches guest memory directly.
 
+use super::swap::Swapped;
 use crate::base::{Errno, Result};
 use crate::platform::x86_64::layout::TASK_SIZE;
 use crate::platform::{HostPid, sys};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct UserMemory {
     pid: Arc<HostPid>,
+    swapped: Arc<Swapped>,
 }
 
 /// Longest path, with its NUL (linux/limits.h).
@@ -17,7 +19,12 @@ pub const PATH_MAX: usize = 4096;
 impl UserMemory {
     /// The memory of the stub with this host process id.
     pub fn new(pid: Arc<HostPid>) -> UserMemory {
-        UserMemory { pid }
+        UserMemory::swapped(pid.clone(), Swapped::new(pid))
+    }
+
+    /// The same, of which some may be swapped out.
+    pub fn swapped(pid: Arc<HostPid>, swapped: Arc<Swapped>) -> UserMemory {
+        UserMemory { pid, swapped }
     }
 
     fn check(address: u64, len: usize) -> Result<()> {
@@ -47,8 +54,32 @@ impl UserMemory {
     }
 
     fn host_read(&self, address: u64, into: &mut [u8]) -> Result<usize> {
-        let read = self.pid.with(|pid| sys::vm_read(pid, address, into));
-        read.and_then(|r| r.ok()).ok_or(Errno::EFAULT)
+        let len = into.len();
+        self.touch(address, len, |pid, done| sys::vm_read(pid, address + done as u64, &mut into[done..]))
+    }
+
+    /// Has the host touch `len` bytes by `access`, which is given how many are done; how many it was in the end. EFAULT if none was. What
+    /// is swapped out is brought back when the host has come to it.
+    fn touch(
+        &self,
+        address: u64,
+        len: usize,
+        mut access: impl FnMut(i32, usize) -> std::io::Result<usize>,
+    ) -> Result<usize> {
+        let mut done = 0;
+        loop {
+            let seen = self.swapped.generation();
+            match self.pid.with(|pid| access(pid, done)) {
+                Some(Ok(more)) => done += more,
+                Some(Err(_)) => {}
+                None => return Err(Errno::EFAULT),
+            }
+            let (at, left) = (address + done as u64, len - done);
+            let again = left > 0 && self.swapped.settle(at, left, seen).unwrap_or(false);
+            if !again {
+                return if done > 0 { Ok(done) } else { Err(Errno::EFAULT) };
+            }
+        }
     }
 
     /// Writes all of `from`, or fails with EFAULT (part of it may be written then).
@@ -66,8 +97,8 @@ impl UserMemory {
         }
         Self::check(address, 1)?;
         let len = from.len().min((TASK_SIZE - address) as usize);
-        let written = self.pid.with(|pid| sys::vm_write(pid, address, &from[..len]));
-        written.and_then(|w| w.ok()).ok_or(Errno::EFAULT)
+        let from = &from[..len];
+        self.touch(address, len, |pid, done| sys::vm_write(pid, address + done as u64, &from[done..]))
     }
 
     /// A string up to its NUL, of at most `max` bytes with it; ENAMETOOLONG beyond.

@@ -3,6 +3,7 @@
 mod access;
 pub mod shared;
 mod space;
+pub mod swap;
 mod usage;
 mod vma;
 

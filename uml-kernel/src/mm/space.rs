@@ -1,8 +1,9 @@
 //! One address space: what is mapped in a stub, and the host calls that bring it about.
 
 use super::shared::SharedMemory;
+use super::swap::Swapped;
 use super::vma::{Backing, PAGE, Vma, VmaTree, page_up};
-use super::{Usage, UserMemory};
+use super::{Usage, UserMemory, swap};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{File, MapSource};
 use crate::platform::x86_64::layout::{TASK_SIZE, THUNKS, THUNKS_SIZE};
@@ -21,6 +22,7 @@ pub struct Mm {
     id: u64,
     stub: Arc<Stub>,
     inner: Mutex<Inner>,
+    swap: Arc<Swapped>,
     /// Goes last: while it lives, what the mappings hold may not have come back.
     life: Arc<()>,
 }
@@ -42,6 +44,8 @@ pub struct Inner {
     pub image: Image,
     /// Registrations of membarrier(2).
     pub barriers: u64,
+    /// MCL_FUTURE: what is mapped from now on stays in memory.
+    pub lock_future: bool,
 }
 
 /// Where the parts of a program lie, and what it is.
@@ -89,6 +93,7 @@ impl Mm {
     pub fn new(stub: Arc<Stub>, mmap_base: u64) -> Arc<Mm> {
         Arc::new(Mm {
             id: next_id(),
+            swap: Swapped::new(stub.pid().clone()),
             stub,
             inner: Mutex::new(
                 Rank::Mm,
@@ -100,22 +105,36 @@ impl Mm {
                     patches: Patches::default(),
                     image: Image::default(),
                     barriers: 0,
+                    lock_future: false,
                 },
             ),
             life: Arc::new(()),
         })
     }
 
-    /// The copy that fork made of it, in the clone of its stub.
-    pub fn forked(&self, stub: Arc<Stub>) -> Arc<Mm> {
+    /// The copy that fork makes of it, in the clone that `clone` makes of its stub. Pages that are swapped out are shared, until one
+    /// of the two brings them back.
+    pub fn fork(&self, clone: impl FnOnce() -> Result<StubThread>) -> Result<(StubThread, Arc<Mm>)> {
         let inner = self.inner.lock();
+        let held = self.swap.hold();
+        let thread = clone()?;
+        let stub = thread.stub().clone();
         let mut vmas = inner.vmas.clone();
         let hidden: Vec<(u64, u64)> = vmas.iter().filter(|v| v.dont_fork).map(|v| (v.start, v.end)).collect();
+        let locked: Vec<(u64, u64)> = vmas.iter().filter(|v| v.locked).map(|v| (v.start, v.end)).collect();
+        let swap = Swapped::new(stub.pid().clone());
+        let mut records = held.as_ref().map(|held| held.records()).unwrap_or_default();
         for (start, end) in hidden {
             vmas.remove(start, end);
+            records.forget(start, end);
         }
-        Arc::new(Mm {
+        for (start, end) in locked {
+            vmas.update(start, end, |v| v.locked = false);
+        }
+        swap.inherit(records);
+        let mm = Arc::new(Mm {
             id: next_id(),
+            swap,
             stub,
             inner: Mutex::new(
                 Rank::Mm,
@@ -127,10 +146,17 @@ impl Mm {
                     patches: inner.patches.clone(),
                     image: inner.image.clone(),
                     barriers: inner.barriers,
+                    lock_future: false,
                 },
             ),
             life: Arc::new(()),
-        })
+        });
+        Ok((thread, mm))
+    }
+
+    /// What of it is swapped out.
+    pub fn swap(&self) -> &Arc<Swapped> {
+        &self.swap
     }
 
     /// Unlike any other's.
@@ -178,12 +204,21 @@ impl Mm {
 
     /// Its memory.
     pub fn memory(&self) -> UserMemory {
-        UserMemory::new(self.stub.pid().clone())
+        UserMemory::swapped(self.stub.pid().clone(), self.swap.clone())
     }
 
     /// Its ranges and the rest.
     pub fn lock(&self) -> crate::base::sync::MutexGuard<'_, Inner> {
         self.inner.lock()
+    }
+
+    /// Has the host change the mappings of a range, which loses what was there. Where something of it may be swapped out, that is
+    /// done at once: the books of that are to be the host's at any time. Else on the way back to the guest.
+    fn replace(&self, thread: &mut StubThread, op: Op, start: u64, end: u64) -> Result<()> {
+        let Some(mut held) = self.swap.hold() else { return thread.order(op).map_err(host_error) };
+        thread.call(&[op]).map_err(host_error)?;
+        held.forget(start, end);
+        Ok(())
     }
 
     /// mmap(2): finds the place, orders the host call, keeps the books. Returns the address.
@@ -235,17 +270,21 @@ impl Mm {
         match &source {
             Some((MapSource::Host(fd), offset)) => {
                 let op = Op::map_passed(addr, len, request.prot, host_flags, *offset);
+                let held = self.swap.hold();
                 thread.map_file(fd.as_fd(), op).map_err(host_error)?;
+                held.into_iter().for_each(|mut held| held.forget(addr, addr + len));
             }
             _ if shared => {
                 let object = SharedMemory::new(len)?;
                 let op = Op::map_passed(addr, len, request.prot, host_flags, 0);
+                let held = self.swap.hold();
                 thread.map_file(object.fd().as_fd(), op).map_err(host_error)?;
+                held.into_iter().for_each(|mut held| held.forget(addr, addr + len));
                 memory = Some(object);
             }
             _ => {
                 let op = Op::map_anonymous(addr, len, request.prot, host_flags);
-                thread.order(op).map_err(host_error)?;
+                self.replace(thread, op, addr, addr + len)?;
             }
         }
         inner.vmas.remove(addr, addr + len);
@@ -257,17 +296,9 @@ impl Mm {
             (_, _, Some(object)) => Backing::Shared(object),
             _ => Backing::Anonymous,
         };
-        inner.vmas.insert(Vma {
-            start: addr,
-            end: addr + len,
-            prot: request.prot,
-            max_prot,
-            shared,
-            backing,
-            offset: 0,
-            name: request.name,
-            dont_fork: false,
-        });
+        let locked = inner.lock_future;
+        let vma = Vma::anonymous(addr, addr + len, request.prot, request.name);
+        inner.vmas.insert(Vma { max_prot, shared, backing, locked, ..vma });
         Ok(addr)
     }
 
@@ -278,7 +309,7 @@ impl Mm {
         if inner.vmas.remove(addr, end).is_empty() {
             return Ok(());
         }
-        thread.order(Op::unmap(addr, end - addr)).map_err(host_error)
+        self.replace(thread, Op::unmap(addr, end - addr), addr, end)
     }
 
     /// mprotect(2).
@@ -302,7 +333,10 @@ impl Mm {
         let upto = at.min(end);
         if upto > addr {
             inner.vmas.update(addr, upto, |v| v.prot = prot);
-            thread.order(Op::protect(addr, upto - addr, prot)).map_err(host_error)?;
+            match self.swap.hold() {
+                Some(mut held) => held.protect(addr, upto, prot)?,
+                None => thread.order(Op::protect(addr, upto - addr, prot)).map_err(host_error)?,
+            }
         }
         if upto < end { Err(Errno::ENOMEM) } else { Ok(()) }
     }
@@ -321,13 +355,15 @@ impl Mm {
                 return old;
             }
             let prot = libc::PROT_READ | libc::PROT_WRITE;
-            if thread.order(Op::map_anonymous(old_end, len, prot, libc::MAP_PRIVATE)).is_err() {
+            let op = Op::map_anonymous(old_end, len, prot, libc::MAP_PRIVATE);
+            if self.replace(thread, op, old_end, new_end).is_err() {
                 return old;
             }
-            inner.vmas.insert(heap(old_end, new_end));
+            let locked = inner.lock_future;
+            inner.vmas.insert(Vma { locked, ..Vma::anonymous(old_end, new_end, prot, "[heap]") });
         } else if new_end < old_end {
             inner.vmas.remove(new_end, old_end);
-            if thread.order(Op::unmap(new_end, old_end - new_end)).is_err() {
+            if self.replace(thread, Op::unmap(new_end, old_end - new_end), new_end, old_end).is_err() {
                 return old;
             }
         }
@@ -376,14 +412,15 @@ impl Mm {
             if new_len <= old_len {
                 if new_len < old_len {
                     inner.vmas.remove(old + new_len, old_end);
-                    thread.order(Op::unmap(old + new_len, old_len - new_len)).map_err(host_error)?;
+                    let op = Op::unmap(old + new_len, old_len - new_len);
+                    self.replace(thread, op, old + new_len, old_end)?;
                 }
                 return Ok(old);
             }
             let grown = old + new_len;
             if old_end == vma.end && grown <= TASK_SIZE && inner.vmas.is_free(vma.end, grown) && old_len > 0 {
                 usage.check(new_len - old_len)?;
-                thread.call(&[Op::remap(old, old_len, new_len, 0, 0)]).map_err(host_error)?;
+                self.remap_on_host(thread, &vma, (old, old_len, new_len), 0, old)?;
                 let mut tail = vma.clone();
                 tail.offset += vma.len();
                 if let Backing::File(_, offset) = &mut tail.backing {
@@ -405,7 +442,7 @@ impl Mm {
             inner.vmas.find_gap(new_len, MIN_ADDR, base).ok_or(Errno::ENOMEM)?
         };
         let host_flags = flags | libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE;
-        thread.call(&[Op::remap(old, old_len, new_len, host_flags as u64, to)]).map_err(host_error)?;
+        self.remap_on_host(thread, &vma, (old, old_len, new_len), host_flags, to)?;
         inner.vmas.remove(to, to + new_len);
         let mut moved = vma.clone();
         let by = old - vma.start;
@@ -419,6 +456,59 @@ impl Mm {
         }
         inner.vmas.insert(moved);
         Ok(to)
+    }
+
+    /// Has the host move a part of a mapping, all of which is brought back before. The host may have that in pieces, which it does not
+    /// move at once: after a fork those that were swapped out do not become one with their neighbours again.
+    fn remap_on_host(
+        &self,
+        thread: &mut StubThread,
+        vma: &Vma,
+        (old, old_len, new_len): (u64, u64, u64),
+        flags: i32,
+        to: u64,
+    ) -> Result<()> {
+        let mut held = self.swap.hold();
+        if let Some(held) = &mut held {
+            held.bring_in_range(old, old + old_len)?;
+        }
+        let whole = Op::remap(old, old_len, new_len, flags as u64, to);
+        match thread.call(&[whole]).map_err(host_error) {
+            Err(Errno::EFAULT) if held.is_some() && matches!(vma.backing, Backing::Anonymous) => {
+                let moves = flags & libc::MREMAP_FIXED != 0;
+                let (kept, step) = (old_len.min(new_len), swap::chunk(0));
+                let mut at = old;
+                while moves && at < old + kept {
+                    let len = (at + 1).next_multiple_of(step).min(old + kept) - at;
+                    thread
+                        .call(&[Op::remap(at, len, len, flags as u64, to + (at - old))])
+                        .map_err(host_error)?;
+                    at += len;
+                }
+                if new_len > old_len {
+                    let op = Op::map_anonymous(to + old_len, new_len - old_len, vma.prot, libc::MAP_PRIVATE);
+                    thread.call(&[op]).map_err(host_error)?;
+                }
+                if moves && old_len > new_len {
+                    thread.call(&[Op::unmap(old + new_len, old_len - new_len)]).map_err(host_error)?;
+                }
+            }
+            result => drop(result?),
+        }
+        if let Some(held) = &mut held {
+            held.forget(to, to + new_len);
+        }
+        Ok(())
+    }
+
+    /// mlock(2) and its relatives: whether a range stays in memory. What is swapped out of it comes back.
+    pub fn set_locked(&self, start: u64, end: u64, locked: bool) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.vmas.update(start, end, |v| v.locked = locked);
+        match self.swap.hold().filter(|_| locked) {
+            Some(mut held) => held.bring_in_range(start, end),
+            None => Ok(()),
+        }
     }
 
     /// madvise(2).
@@ -457,7 +547,24 @@ impl Mm {
             return Err(Errno::ENOMEM);
         }
         let op = Op::advise(addr, end - addr, advice);
-        if matches!(advice, libc::MADV_DONTNEED | libc::MADV_FREE) && inner.vmas.covers(addr, end) {
+        let held = self.swap.hold();
+        if let Some(mut held) = held {
+            match advice {
+                libc::MADV_DONTNEED | libc::MADV_FREE => {
+                    thread.call(&[op]).map_err(host_error)?;
+                    return held.drop_pages(addr, end);
+                }
+                libc::MADV_WILLNEED
+                | libc::MADV_POPULATE_READ
+                | libc::MADV_POPULATE_WRITE
+                | libc::MADV_WIPEONFORK => held.bring_in_range(addr, end)?,
+                _ => {}
+            }
+        }
+        if matches!(advice, libc::MADV_WIPEONFORK | libc::MADV_KEEPONFORK) {
+            thread.call(&[op]).map_err(host_error)?;
+            inner.vmas.update(addr, end, |v| v.wiped = advice == libc::MADV_WIPEONFORK);
+        } else if matches!(advice, libc::MADV_DONTNEED | libc::MADV_FREE) && inner.vmas.covers(addr, end) {
             // Cannot fail, so it is made on the way back to the guest; threads that end do this to their stacks.
             thread.order(op)?;
         } else {
@@ -488,17 +595,10 @@ impl Mm {
     }
 }
 
-fn heap(start: u64, end: u64) -> Vma {
-    Vma {
-        start,
-        end,
-        prot: libc::PROT_READ | libc::PROT_WRITE,
-        max_prot: 7,
-        shared: false,
-        backing: Backing::Anonymous,
-        offset: 0,
-        name: "[heap]",
-        dont_fork: false,
+impl Drop for Mm {
+    fn drop(&mut self) {
+        // Who still asks for its memory is not to keep what was swapped out of it.
+        self.swap.end();
     }
 }
 

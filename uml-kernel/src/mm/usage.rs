@@ -39,9 +39,13 @@ impl Usage {
         self.held.store(bytes, Ordering::Relaxed);
     }
 
-    /// Refuses what could never be had, as Linux's heuristic overcommit does: one request beyond all memory.
+    /// Refuses what could never be had, as Linux's heuristic overcommit does: one request beyond all memory and swap.
     pub fn check(&self, bytes: u64) -> Result<()> {
-        if bytes > self.limit() { Err(Errno::ENOMEM) } else { Ok(()) }
+        if bytes > self.limit().saturating_add(super::swap::area::totals().0) {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
     }
 }
 

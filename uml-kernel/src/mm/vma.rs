@@ -45,9 +45,20 @@ pub struct Vma {
     pub name: &'static str,
     /// MADV_DONTFORK.
     pub dont_fork: bool,
+    /// MADV_WIPEONFORK.
+    pub wiped: bool,
+    /// mlock(2): it stays in memory.
+    pub locked: bool,
 }
 
 impl Vma {
+    /// Private zeros.
+    pub fn anonymous(start: u64, end: u64, prot: i32, name: &'static str) -> Vma {
+        let (backing, offset) = (Backing::Anonymous, 0);
+        let (shared, dont_fork, wiped, locked) = (false, false, false, false);
+        Vma { start, end, prot, max_prot: 7, shared, backing, offset, name, dont_fork, wiped, locked }
+    }
+
     /// Bytes.
     pub fn len(&self) -> u64 {
         self.end - self.start
@@ -82,7 +93,9 @@ impl Vma {
             && self.max_prot == next.max_prot
             && self.shared == next.shared
             && self.name == next.name
-            && self.dont_fork == next.dont_fork;
+            && self.dont_fork == next.dont_fork
+            && self.wiped == next.wiped
+            && self.locked == next.locked;
         same && match (&self.backing, &next.backing) {
             (Backing::Anonymous, Backing::Anonymous) => true,
             (Backing::Shared(a), Backing::Shared(b)) => {
@@ -211,17 +224,7 @@ mod tests {
     use super::*;
 
     fn anonymous(start: u64, end: u64) -> Vma {
-        Vma {
-            start,
-            end,
-            prot: 3,
-            max_prot: 7,
-            shared: false,
-            backing: Backing::Anonymous,
-            offset: 0,
-            name: "",
-            dont_fork: false,
-        }
+        Vma::anonymous(start, end, 3, "")
     }
 
     #[test]

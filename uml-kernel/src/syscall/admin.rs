@@ -11,21 +11,6 @@ use std::sync::atomic::Ordering;
 
 pub(super) const TABLE: &[Entry] = &[
     full(libc::SYS_reboot, "reboot", reboot),
-    partial(libc::SYS_swapon, "swapon", "no file is fit for swapping: EINVAL", |ctx, [path, flags, ..]| {
-        const KNOWN: u64 = 0x1_ffff;
-        ctx.creds().need(Cap::SysAdmin)?;
-        if flags & !KNOWN != 0 {
-            return Err(Errno::EINVAL);
-        }
-        named(ctx, path)?;
-        Err(Errno::EINVAL)
-    }),
-    full(libc::SYS_swapoff, "swapoff", |ctx, [path, ..]| {
-        ctx.creds().need(Cap::SysAdmin)?;
-        named(ctx, path)?;
-        // Nothing is swapped to.
-        Err(Errno::EINVAL)
-    }),
     partial(libc::SYS_acct, "acct", "no accounting: ENOSYS", |ctx, [path, ..]| {
         ctx.creds().need(Cap::SysPacct)?;
         if path == 0 {

@@ -53,17 +53,27 @@ pub(super) const TABLE: &[Entry] = &[
         },
     ),
     full(libc::SYS_msync, "msync", msync),
-    partial(libc::SYS_mlock, "mlock", "pages may still be swapped by the host", |ctx, [addr, len, ..]| {
-        lock_range(ctx, addr, len)
+    partial(libc::SYS_mlock, "mlock", "the host may still swap them", |ctx, [addr, len, ..]| {
+        lock_range(ctx, addr, len, true)
     }),
     partial(libc::SYS_mlock2, "mlock2", "as mlock", |ctx, [addr, len, flags, ..]| {
-        if flags & !1 != 0 { Err(Errno::EINVAL) } else { lock_range(ctx, addr, len) }
+        if flags & !1 != 0 { Err(Errno::EINVAL) } else { lock_range(ctx, addr, len, true) }
     }),
-    full(libc::SYS_munlock, "munlock", |ctx, [addr, len, ..]| lock_range(ctx, addr, len)),
-    partial(libc::SYS_mlockall, "mlockall", "as mlock", |_, [flags, ..]| {
-        if flags == 0 || flags & !7 != 0 || flags == 4 { Err(Errno::EINVAL) } else { Ok(0) }
+    full(libc::SYS_munlock, "munlock", |ctx, [addr, len, ..]| lock_range(ctx, addr, len, false)),
+    partial(libc::SYS_mlockall, "mlockall", "as mlock", |ctx, [flags, ..]| {
+        if flags == 0 || flags & !7 != 0 || flags == 4 {
+            return Err(Errno::EINVAL);
+        }
+        ctx.mm.lock().lock_future = flags & libc::MCL_FUTURE as u64 != 0;
+        match flags & libc::MCL_CURRENT as u64 {
+            0 => Ok(0),
+            _ => ctx.mm.set_locked(0, TASK_SIZE, true).map(|()| 0),
+        }
     }),
-    full(libc::SYS_munlockall, "munlockall", |_, _| Ok(0)),
+    full(libc::SYS_munlockall, "munlockall", |ctx, _| {
+        ctx.mm.lock().lock_future = false;
+        ctx.mm.set_locked(0, TASK_SIZE, false).map(|()| 0)
+    }),
     partial(libc::SYS_mincore, "mincore", "pages of files count as resident", mincore),
 ];
 
@@ -203,13 +213,17 @@ fn msync(ctx: &mut Ctx, [addr, len, flags, ..]: Args) -> Result<u64> {
     Ok(0)
 }
 
-fn lock_range(ctx: &mut Ctx, addr: u64, len: u64) -> Result<u64> {
+fn lock_range(ctx: &mut Ctx, addr: u64, len: u64, lock: bool) -> Result<u64> {
     let start = addr & !(PAGE - 1);
     let len = len.checked_add(addr - start).and_then(page_up).ok_or(Errno::EINVAL)?;
     if len == 0 {
         return Ok(0);
     }
     let (start, end) = checked(ctx, start, len)?;
+    ctx.mm.set_locked(start, end, lock)?;
+    if !lock {
+        return Ok(0);
+    }
     // Populated now, as a locked page would be.
     let readable = ctx.mm.lock().vmas.overlapping(start, end).all(|v| v.prot & libc::PROT_READ != 0);
     if readable {

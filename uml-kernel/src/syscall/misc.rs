@@ -55,6 +55,7 @@ pub(super) const TABLE: &[Entry] = &[
         let usage = &kernel().usage;
         let total = usage.limit();
         let free = total.saturating_sub(usage.held());
+        let (swap, swap_free) = crate::mm::swap::area::totals();
         let procs = kernel().table.lock().tasks.len() as u16;
         let bytes = Packer::new()
             .u64(time::now() / 1_000_000_000)
@@ -65,8 +66,8 @@ pub(super) const TABLE: &[Entry] = &[
             .u64(free)
             .u64(0)
             .u64(0)
-            .u64(0)
-            .u64(0)
+            .u64(swap)
+            .u64(swap_free)
             .u16(procs)
             .u16(0)
             .u32(0)

@@ -23,6 +23,7 @@ mod shared;
 mod signal;
 mod socket;
 mod stat;
+mod swap;
 mod time;
 mod trace;
 
@@ -96,6 +97,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("socket", socket::TABLE),
     ("seccomp", seccomp::TABLE),
     ("numa", numa::TABLE),
+    ("swap", swap::TABLE),
     ("admin", admin::TABLE),
     ("misc", misc::TABLE),
 ];

@@ -59,9 +59,7 @@ impl Builder<'_> {
         if start < THUNKS + THUNKS_SIZE && end > THUNKS {
             inner.patches.disable();
         }
-        let vma =
-            Vma { start, end, prot, max_prot: 7, shared: false, backing, offset: 0, name, dont_fork: false };
-        inner.vmas.insert(vma);
+        inner.vmas.insert(Vma { backing, ..Vma::anonymous(start, end, prot, name) });
     }
 
     /// Maps a program at an offset from its own addresses.

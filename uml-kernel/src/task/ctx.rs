@@ -62,6 +62,8 @@ pub struct Ctx {
     pub counted: (u64, u64),
     /// Told when a vfork child has left its parent's memory.
     pub vfork: Option<Arc<super::fork::VforkDone>>,
+    /// The generation of what is swapped out at the last fault that was tried again.
+    pub swap_seen: u64,
 }
 
 impl Ctx {
@@ -91,6 +93,7 @@ impl Ctx {
             disturbed: false,
             counted: (0, 0),
             vfork: None,
+            swap_seen: 0,
         }
     }
 
@@ -162,7 +165,9 @@ impl Ctx {
 
     /// Copies a small result to the guest: together with the return to it, where that can be foreseen to work.
     pub fn put(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
+        // What may be swapped out meanwhile is written by who can bring it back.
         if bytes.len() <= 2048
+            && !self.mm.swap().is_enabled()
             && self.mm.is_writable(address, bytes.len() as u64)
             && self.stub.order_copy(address, bytes)
         {
@@ -176,8 +181,14 @@ impl Ctx {
         if !address.is_multiple_of(4) || address >= TASK_SIZE {
             return Err(Errno::EFAULT);
         }
-        let results = self.stub.call(&[Op::exchange(address, old, new)]).map_err(|_| Errno::EFAULT)?;
-        results.first().map(|seen| *seen as u32).ok_or(Errno::EFAULT)
+        loop {
+            let seen = self.mm.swap().generation();
+            match self.stub.call(&[Op::exchange(address, old, new)]) {
+                Ok(results) => return results.first().map(|word| *word as u32).ok_or(Errno::EFAULT),
+                Err(_) if self.mm.swap().settle(address, 4, seen).unwrap_or(false) => {}
+                Err(_) => return Err(Errno::EFAULT),
+            }
+        }
     }
 
     /// Runs until the task ends.
@@ -187,6 +198,7 @@ impl Ctx {
             if self.before_guest().is_break() {
                 break;
             }
+            super::swap::before_guest(&mut self);
             self.count_time();
             let trap;
             (trap, self.counted.0) = self.guest(self.counted.0);
@@ -261,8 +273,8 @@ impl Ctx {
                     cpu_clock::add(&self.task, now.saturating_sub(since), 0);
                     since = now;
                     timer::expire();
-                    super::oom::look(now);
-                    let wanted = self.task.fiber.get().is_some_and(|f| f.is_interrupted());
+                    let short = super::oom::look_beside_guest(now);
+                    let wanted = short || self.task.fiber.get().is_some_and(|f| f.is_interrupted());
                     if sched::need_resched() || wanted {
                         // A guest that has blocked the preemption signal, or is not yet ready for it.
                         patience += 1;
@@ -369,9 +381,29 @@ impl Ctx {
             }
         }
         self.orig_rax = None;
-        let info = SigInfo::fault(host.signo, host.code, host.addr);
+        let info = match self.swapped_out(&host) {
+            Some(Ok(())) => return,
+            Some(Err(_)) => SigInfo::fault(libc::SIGBUS, libc::BUS_ADRERR, host.addr),
+            None => SigInfo::fault(host.signo, host.code, host.addr),
+        };
         super::deliver::force(self, info);
         self.task.interrupt();
+    }
+
+    /// Brings back what the guest has touched, if that is why it has faulted.
+    fn swapped_out(&mut self, host: &HostSignal) -> Option<Result<()>> {
+        if host.signo != libc::SIGSEGV || !self.mm.swap().is_enabled() {
+            return None;
+        }
+        // Another thread may have brought it back since: then this is tried again, once for each time that anything has changed.
+        let generation = self.mm.swap().generation();
+        let settled = self.mm.swap().settle(host.addr, 1, self.swap_seen);
+        self.swap_seen = generation;
+        match settled {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(e) => Some(Err(e)),
+        }
     }
 
     /// Signals, stops and ends, before the guest goes on.

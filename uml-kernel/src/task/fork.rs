@@ -199,8 +199,12 @@ fn new_stub(ctx: &mut Ctx, args: &CloneArgs, regs: &Regs, fs_base: u64) -> Resul
         return Ok((stub, ctx.mm.clone()));
     }
     ctx.stub.flush()?;
-    let mut stub = kernel().platform.fork(&mut ctx.stub)?;
-    let mm = ctx.mm.forked(stub.stub().clone());
+    let mm = ctx.mm.clone();
+    let (mut stub, mm) = mm.fork(|| Ok(kernel().platform.fork(&mut ctx.stub)?))?;
+    if ctx.mm.swap().is_enabled() {
+        // At once: what is swapped out is out of the child's reach, too.
+        mm.swap().enable(super::swap::janitor(&mut stub, regs)?)?;
+    }
     if fs_base != ctx.fs_base {
         stub.order(crate::platform::Op::set_fs(fs_base))?;
     }

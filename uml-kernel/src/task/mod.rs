@@ -28,6 +28,7 @@ pub mod send;
 pub mod sessions;
 pub mod signal;
 pub mod signalfd;
+pub mod swap;
 pub mod table;
 pub mod timers;
 pub mod vdso;

@@ -2,7 +2,7 @@
 
 use super::process::Task;
 use super::signal::SigInfo;
-use super::{kernel, send};
+use super::{kernel, send, swap};
 use crate::base::{Mutex, Rank, heap, sched, time};
 use crate::mm::{Mm, shared};
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +13,9 @@ use std::sync::{Arc, Weak};
 const RATE: u64 = 4;
 const SHORTEST: u64 = 2_000_000;
 const LONGEST: u64 = 100_000_000;
+/// How often memory is swapped out before a process is ended, as long as that is of use: a fork beside it doubles at once what is
+/// counted (MAX_RECLAIM_RETRIES).
+const ROUNDS: u32 = 16;
 /// How long those that are ending may give nothing back, before another is ended.
 const GRACE: u64 = 500_000_000;
 /// What a task takes that is in neither: its window, its kernel stack, which is deeper without optimization.
@@ -40,6 +43,13 @@ struct Candidate {
     held: Held,
     /// Bytes of the kernel's heap that its tasks have taken.
     heap: i64,
+}
+
+impl Candidate {
+    fn space(&self) -> swap::Space {
+        let runs = self.task.in_guest.load(Ordering::Relaxed) || self.task.is_current();
+        swap::Space { mm: self.mm.clone(), held: self.held.private, runs }
+    }
 }
 
 /// Adds up what the guest holds now: each address space with one of its tasks.
@@ -74,28 +84,63 @@ pub fn survey() {
     weigh();
 }
 
-/// Looks, if it is time to; ends the process that holds most when there is too much.
+/// When the next look is due.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Looks, if it is time to; swaps out, or ends the process that holds most, when there is too much. To be called without locks.
 pub fn look(now: u64) {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
+    look_at_all(now, true);
+}
+
+/// The same, while a guest of this CPU runs. True if it is to come to the kernel first, so that it does not take more as fast as is
+/// swapped out.
+pub fn look_beside_guest(now: u64) -> bool {
+    look_at_all(now, false)
+}
+
+/// Bytes that were held at the last look.
+pub fn total() -> u64 {
+    kernel().usage.held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed)
+}
+
+fn look_at_all(now: u64, swaps: bool) -> bool {
     let next = NEXT.load(Ordering::Relaxed);
     if now < next || NEXT.compare_exchange(next, now + LONGEST, Ordering::Relaxed, Ordering::Relaxed).is_err()
     {
-        return;
+        return false;
     }
     ENDS.lock().forget_gone(now);
-    let found = weigh();
-    let usage = &kernel().usage;
-    let total = usage.held() + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed);
-    let left = usage.limit().saturating_sub(total);
-    let (took, now) = (time::now().saturating_sub(now), time::now());
+    let mut found = weigh();
+    let limit = kernel().usage.limit();
+    let took = time::now().saturating_sub(now);
+    let mut most = swap::most(limit);
+    if total() > most && most < limit {
+        if !swaps {
+            NEXT.store(0, Ordering::Relaxed);
+            return true;
+        }
+        for _ in 0..ROUNDS {
+            let spaces: Vec<swap::Space> = found.iter().map(Candidate::space).collect();
+            let done = swap::reclaim(&spaces, total().saturating_sub(swap::least(limit)));
+            drop(spaces);
+            found = weigh();
+            most = swap::most(limit);
+            if done == 0 || total() < limit {
+                break;
+            }
+        }
+    }
+    let (total, now) = (total(), time::now());
+    let left = most.saturating_sub(total);
     // Where there are thousands of processes a look is dear: a tenth of the time at most.
     let wait = (left / 2 / RATE).clamp(SHORTEST, LONGEST).max(9 * took);
     NEXT.store(now + wait, Ordering::Relaxed);
     sched::look_every(wait);
     crate::net::unix::collect_late(now);
-    if left == 0 {
-        end_one(&found, total.saturating_sub(usage.limit()), now);
+    if total >= limit {
+        end_one(&found, total - limit, now);
     }
+    false
 }
 
 /// An address space whose process is ending.
@@ -163,10 +208,13 @@ fn end_one(found: &[Candidate], excess: u64, now: u64) {
         return;
     }
     let limit = kernel().usage.limit();
+    let most = limit.saturating_add(crate::mm::swap::area::totals().0);
     // As Linux weighs it: a thousandth of all memory for each point of oom_score_adj, never at -1000.
     let badness = |c: &&Candidate| {
         let adj = c.task.process.oom_score_adj.load(Ordering::Relaxed);
-        let weighed = c.held.resident as i64 + c.heap.max(0) + i64::from(adj) * (limit / 1000) as i64;
+        let swapped = c.mm.swap().bytes(0, u64::MAX);
+        let weighed =
+            (c.held.resident + swapped) as i64 + c.heap.max(0) + i64::from(adj) * (most / 1000) as i64;
         // With the first the guest ends: it goes only if it is what holds so much, or alone. Of those of about the same size the youngest:
         // what a fork bomb begot rather than what began it.
         let first = kernel().first.get() == Some(&c.task.process.pid);

@@ -263,6 +263,11 @@ impl Task {
         self.inner.lock().creds.clone()
     }
 
+    /// Whether it is the one that this vCPU runs.
+    pub fn is_current(&self) -> bool {
+        super::current().is_some_and(|t| std::ptr::eq(&raw const *t, self))
+    }
+
     /// Its blocked signals.
     pub fn blocked(&self) -> SigSet {
         self.blocked.load(Ordering::SeqCst)

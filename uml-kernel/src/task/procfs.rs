@@ -6,7 +6,7 @@ use super::{kernel, table};
 use crate::base::{Errno, Result, sched, time};
 use crate::fs::proc::source::{
     BlockDevice, Counters, CpuTimes, Load, MapLine, Memory, MemoryUse, Partition, Process as Source, Signals,
-    Status, System, Tunable, Tunables, Usage, Uts,
+    Status, Swap, System, Tunable, Tunables, Usage, Uts,
 };
 use crate::fs::{Creds, File, Namespace, Path};
 use crate::mm::{Backing, Mm, UserMemory};
@@ -83,6 +83,8 @@ impl System for KernelSystem {
         super::oom::survey();
         let usage = &kernel().usage;
         let (total, held) = (usage.limit(), usage.held());
+        let (swap, swap_free) = crate::mm::swap::area::totals();
+        let (swapped_in, swapped_out) = crate::mm::swap::area::moved();
         let shmem = crate::fs::tmpfs::HELD.load(Ordering::Relaxed);
         let free = total.saturating_sub(held + crate::fs::tmpfs::IN_MEMFDS.load(Ordering::Relaxed));
         Memory {
@@ -92,7 +94,11 @@ impl System for KernelSystem {
             cached: shmem,
             shmem,
             anonymous: held,
-            commit_limit: total,
+            swap_total: swap,
+            swap_free,
+            swapped_in,
+            swapped_out,
+            commit_limit: total + swap,
             committed: held + shmem,
             ..Memory::default()
         }
@@ -113,6 +119,17 @@ impl System for KernelSystem {
 
     fn block_devices(&self) -> Vec<BlockDevice> {
         crate::block::all().iter().map(block_device).collect()
+    }
+
+    fn swaps(&self) -> Vec<Swap> {
+        let area = |a: &crate::mm::swap::area::Area| Swap {
+            name: a.name.clone(),
+            file: matches!(a.id, crate::mm::swap::area::Id::File(..)),
+            size: a.size(),
+            used: a.used(),
+            priority: a.priority,
+        };
+        crate::mm::swap::area::all().iter().map(|a| area(a)).collect()
     }
 
     fn uptime(&self) -> u64 {
@@ -411,6 +428,8 @@ impl Source for View {
             file: resident / 2,
             data: sum(&|v| v.is_private_writable() && v.name != "[stack]"),
             stack: sum(&|v| v.name == "[stack]"),
+            locked: sum(&|v| v.locked),
+            swapped: mm.swap().bytes(0, u64::MAX),
             text,
             libraries: sum(&|v| is_file(v) && v.prot & libc::PROT_EXEC != 0).saturating_sub(text),
             code: image.code,
@@ -436,6 +455,8 @@ impl Source for View {
                     prot: v.prot as u32,
                     shared: v.shared,
                     name: v.name.as_bytes().to_vec(),
+                    locked: v.locked,
+                    swapped: mm.swap().bytes(v.start, v.end),
                     ..MapLine::default()
                 };
                 if let Backing::File(file, offset) = &v.backing {

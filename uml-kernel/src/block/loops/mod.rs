@@ -5,6 +5,7 @@
 
 mod control;
 mod ioctl;
+mod plain;
 mod worker;
 
 use super::disk::Driver;
@@ -16,6 +17,7 @@ use crate::fs::{File, makedev};
 use crate::mm::UserMemory;
 use ::block_device::{BlockDevice, check_range};
 pub(super) use control::start;
+pub use plain::of_file;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;

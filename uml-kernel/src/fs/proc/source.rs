@@ -74,6 +74,10 @@ pub trait System: Send + Sync {
     fn ipc_table(&self, _table: IpcTable) -> String {
         String::new()
     }
+    /// What is swapped to, in the order in which it is filled.
+    fn swaps(&self) -> Vec<Swap> {
+        Vec::new()
+    }
     /// The lines of /proc/locks.
     fn locks(&self) -> String {
         String::new()
@@ -219,8 +223,26 @@ pub struct Memory {
     pub page_tables: u64,
     pub swap_total: u64,
     pub swap_free: u64,
+    /// Since boot, in pages.
+    pub swapped_in: u64,
+    pub swapped_out: u64,
     pub commit_limit: u64,
     pub committed: u64,
+}
+
+/// A swap area.
+#[derive(Debug, Clone, Default)]
+pub struct Swap {
+    /// The path that it was given by.
+    pub name: Vec<u8>,
+    /// Whether it is a regular file.
+    pub file: bool,
+    /// Bytes that it can hold.
+    pub size: u64,
+    /// Bytes that it holds.
+    pub used: u64,
+    /// Those of higher priority are filled first.
+    pub priority: i32,
 }
 
 /// What a CPU has spent its time with.

@@ -153,6 +153,8 @@ pub struct MapLine {
     pub referenced: u64,
     /// Locked.
     pub locked: bool,
+    /// Bytes of it that are swapped out.
+    pub swapped: u64,
     /// Two-letter codes beyond those of `prot`, as "gd" (proc_pid_smaps(5)).
     pub flags: Vec<&'static str>,
 }

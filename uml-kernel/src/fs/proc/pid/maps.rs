@@ -52,6 +52,7 @@ struct Sums {
     anonymous: u64,
     locked: u64,
     proportional_anonymous: u64,
+    swapped: u64,
 }
 
 impl Sums {
@@ -67,6 +68,7 @@ impl Sums {
         self.referenced += m.referenced;
         self.anonymous += m.anonymous;
         self.proportional_anonymous += m.anonymous.min(proportional);
+        self.swapped += m.swapped;
         self.locked += if m.locked { proportional } else { 0 };
     }
 
@@ -92,8 +94,8 @@ impl Sums {
             ("FilePmdMapped", 0),
             ("Shared_Hugetlb", 0),
             ("Private_Hugetlb", 0),
-            ("Swap", 0),
-            ("SwapPss", 0),
+            ("Swap", self.swapped),
+            ("SwapPss", self.swapped),
             ("Locked", self.locked),
         ]);
         for (name, bytes) in lines {

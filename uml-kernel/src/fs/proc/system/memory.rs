@@ -12,6 +12,31 @@ pub(super) const SLABINFO: &str = concat!(
     "<batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>\n"
 );
 
+/// The columns are those of swap_show in mm/swapfile.c.
+pub(super) fn swaps(system: &dyn System) -> String {
+    let mut text = String::from("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
+    for swap in system.swaps() {
+        let mut name = String::new();
+        for byte in &swap.name {
+            match byte {
+                b' ' | b'\t' | b'\n' | b'\\' => name += &format!("\\{byte:03o}"),
+                _ => name.push(char::from(*byte)),
+            }
+        }
+        let gap = 40usize.checked_sub(name.len()).unwrap_or(1).max(1);
+        let kind = if swap.file { "file\t" } else { "partition" };
+        let (size, used) = (swap.size >> 10, swap.used >> 10);
+        let tab = |n: u64| if n < 10_000_000 { "\t" } else { "" };
+        let (after_size, after_used) = (tab(size), tab(used));
+        let _ = writeln!(
+            text,
+            "{name}{:gap$}{kind}\t{size}\t{after_size}{used}\t{after_used}{}",
+            " ", swap.priority
+        );
+    }
+    text
+}
+
 /// The keys and their order are those of Linux 6.18 with swap, huge pages and memory cgroups configured.
 pub(super) fn meminfo(system: &dyn System) -> String {
     let m = system.memory();
@@ -108,8 +133,8 @@ pub(super) fn vmstat(system: &dyn System) -> String {
         ("nr_page_table_pages", m.page_tables / PAGE),
         ("pgpgin", 0),
         ("pgpgout", 0),
-        ("pswpin", 0),
-        ("pswpout", 0),
+        ("pswpin", m.swapped_in),
+        ("pswpout", m.swapped_out),
         ("pgfree", 0),
         ("pgactivate", 0),
         ("pgdeactivate", 0),

@@ -39,7 +39,7 @@ pub(super) const FILES: &[(&str, u32, Make)] = &[
     ("slabinfo", 0o400, |_| memory::SLABINFO.into()),
     ("softirqs", 0o444, stat::softirqs),
     ("stat", 0o444, stat::stat),
-    ("swaps", 0o444, |_| "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()),
+    ("swaps", 0o444, memory::swaps),
     ("timer_list", 0o400, |_| String::new()),
     ("uptime", 0o444, stat::uptime),
     ("version", 0o444, version),
