@@ -207,7 +207,7 @@ impl Core {
         // (make_indexed_dir of Linux leaves it there), and if the last room is not taken, all of it.
         let spans = |at: usize| record(&bytes[at..], bytes.len()) == bytes.len() - at;
         let root = root && record(bytes, bytes.len()) == DOT && spans(DOT) && bytes[ROOT_INFO] == 8;
-        if !root && !(u32_at(bytes, 0) == 0 && spans(0)) {
+        if !(root || u32_at(bytes, 0) == 0 && spans(0)) {
             let leaf_end = bytes.len() - TAIL;
             let tail = &bytes[leaf_end..];
             if u32_at(tail, 0) != 0 || u16_at(tail, 4) != TAIL as u16 || tail[6] != 0 || tail[7] != TAIL_TYPE
