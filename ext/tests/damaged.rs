@@ -200,7 +200,7 @@ fn no_image_makes_it_panic() {
 fn a_group_without_blocks_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let image = dir.path().join("image");
-    mke2fs(&image, &["-t", "ext4", "-O", "^metadata_csum"], "16M");
+    mke2fs(&image, &["-t", "ext4", "-b", "4096", "-O", "^metadata_csum"], "16M");
     let mut bytes = std::fs::read(&image).expect("the image");
     // EXT4_FEATURE_RO_COMPAT_BIGALLOC.
     bytes[1024 + 0x65] |= 2;

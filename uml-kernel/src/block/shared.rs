@@ -9,7 +9,6 @@ use std::sync::{Arc, Weak};
 struct Mounted {
     number: u64,
     kind: Vec<u8>,
-    read_only: bool,
     fs: Weak<dyn FileSystem>,
 }
 
@@ -29,14 +28,16 @@ pub fn mount(
     let there = {
         let mounted = MOUNTED.lock();
         let same = mounted.iter().find(|m| m.number == disk.number && m.fs.strong_count() > 0);
-        same.and_then(|m| Some((m.kind == kind && m.read_only == read_only, m.fs.upgrade()?)))
+        same.and_then(|m| Some((m.kind == kind, m.fs.upgrade()?)))
     };
-    if let Some((fits, fs)) = there {
+    if let Some((same_kind, fs)) = there {
+        // As it is now: it may have been remounted.
+        let fits = same_kind && fs.is_read_only() == read_only;
         return if fits { Ok(fs) } else { Err(Errno::EBUSY) };
     }
     let fs = make(&disk.holding(Open::new(disk, true)?))?;
     let mut mounted = MOUNTED.lock();
     mounted.retain(|m| m.fs.strong_count() > 0);
-    mounted.push(Mounted { number: disk.number, kind: kind.into(), read_only, fs: Arc::downgrade(&fs) });
+    mounted.push(Mounted { number: disk.number, kind: kind.into(), fs: Arc::downgrade(&fs) });
     Ok(fs)
 }

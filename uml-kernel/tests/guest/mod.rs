@@ -141,6 +141,12 @@ impl Guest {
         stdin.write_all(format!("{line}\n").as_bytes()).expect("it reads");
     }
 
+    /// The host's number of the kernel's process.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it is killed");
         self.child.wait().expect("it ends");

@@ -2,6 +2,7 @@
 //! disk, it shows them besides that it is in use, as often as the disk says.
 
 use super::volume::Volume;
+use crate::base::blocking::blocking;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -61,7 +62,7 @@ impl Committer {
         cond.notify_one();
         if let Some(thread) = self.thread.lock().take() {
             // If it has panicked, it has said so.
-            let _ = thread.join();
+            let _ = blocking(|| thread.join());
         }
     }
 }
