@@ -3,6 +3,7 @@
 use super::ctx::Ctx;
 use super::process::Task;
 use super::{kernel, oom};
+use crate::base::blocking::blocking;
 use crate::base::{Errno, Result, sched, time};
 use crate::mm::Mm;
 use crate::mm::swap::area::{self, Area};
@@ -50,7 +51,7 @@ static SHORT: AtomicBool = AtomicBool::new(false);
 
 /// Swaps out about `want` bytes: of those that sleep first, and of those the largest. Returns how many it was.
 pub fn reclaim(spaces: &[Space], want: u64) -> u64 {
-    let _one = RECLAIM.lock();
+    let _one = RECLAIM.try_lock().unwrap_or_else(|| blocking(|| RECLAIM.lock()));
     SHORT.store(true, Ordering::SeqCst);
     sched::kick_any();
     let mut order: Vec<&Space> = spaces.iter().filter(|s| s.mm.swap().is_enabled()).collect();
@@ -74,7 +75,7 @@ pub fn before_guest(ctx: &mut Ctx) {
     }
     if SHORT.load(Ordering::SeqCst) {
         // Not for ever: a hostile stub can keep who swaps out waiting.
-        drop(RECLAIM.try_lock_for(Duration::from_secs(1)));
+        blocking(|| drop(RECLAIM.try_lock_for(Duration::from_secs(1))));
     }
     let swap = ctx.mm.swap().clone();
     if swap.is_enabled() || !alone(ctx) {

@@ -120,6 +120,7 @@ mod tests {
         assert_eq!(header, Header { pages: 64, bad: vec![3, 5], truncated: None });
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(10 * PAGE + 100).unwrap();
+        let _alone = crate::fs::testing::programs();
         let made = std::process::Command::new("mkswap").arg(file.path()).output();
         let Ok(made) = made else { return println!("SKIPPED: there is no mkswap here") };
         assert!(made.status.success(), "{made:?}");
