@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used)]
 
+#[allow(dead_code, reason = "of what tests share")]
 mod guest;
+#[allow(dead_code, reason = "of what tests share")]
 mod image;
 
 use guest::{Guest, Root};
