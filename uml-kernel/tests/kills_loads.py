@@ -89,14 +89,17 @@ def git(root, *arguments):
 def load_git(root):
     os.makedirs(f"{root}/git", exist_ok=True)
     wanted = {"core.fsync": "all", "core.fsyncMethod": "fsync", "gc.auto": "0", "user.name": "n", "user.email": "e"}
-    git(root, "init", "-q", "-b", "main")
-    for key, value in wanted.items():
-        git(root, "config", key, value)
     # What a killed git leaves, and an administrator removes: locks, and an index that was never synced.
     for at, _, names in os.walk(f"{root}/git/.git"):
         for name in names:
             if name.endswith(".lock"):
                 os.remove(f"{at}/{name}")
+    git(root, "init", "-q", "-b", "main")
+    for key, value in wanted.items():
+        done = git(root, "config", key, value)
+        if done.returncode:
+            say("wrong", f"git config: {done.stdout!r}")
+            return
     git(root, "reset", "-q", "--hard")
     n = 0
     while True:
