@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// What the guest may hold, in bytes, as `mem=` has it.
 pub(crate) const MEM: u64 = 256 << 20;
 /// What the kernel and all its stubs may hold on the host together: the guest's memory and the kernel's own.
-const HOST_MEM: u64 = MEM + (320 << 20);
+const HOST_MEM: u64 = MEM + (224 << 20);
 const PATIENCE: Duration = Duration::from_secs(90);
 const MARKER: &str = "Wl7qx9secretVk2";
 const WHERE: &str = "Hq3zrootm8Tn";
