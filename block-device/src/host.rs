@@ -7,7 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Seek};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// linux/magic.h.
 const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
@@ -19,9 +20,8 @@ pub struct HostFile {
     path: PathBuf,
     len: AtomicU64,
     read_only: bool,
-    /// Its file system does not know RWF_NOWAIT, because it is memory (tmpfs), or for another reason.
-    in_memory: AtomicBool,
-    waits: AtomicBool,
+    /// Set where the file system turns out not to know RWF_NOWAIT: whether that is because it is memory (tmpfs).
+    in_memory: OnceLock<bool>,
 }
 
 impl HostFile {
@@ -53,14 +53,8 @@ impl HostFile {
         let meta = file.metadata()?;
         // A block device has st_size 0; its end is found by seeking. Offsets are never used otherwise.
         let len = if meta.is_file() { meta.len() } else { (&file).seek(io::SeekFrom::End(0))? };
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            len: AtomicU64::new(len),
-            read_only,
-            in_memory: AtomicBool::new(false),
-            waits: AtomicBool::new(false),
-        })
+        let (path, len) = (path.to_owned(), AtomicU64::new(len));
+        Ok(Self { file, path, len, read_only, in_memory: OnceLock::new() })
     }
 
     /// The path it was opened by.
@@ -168,18 +162,16 @@ impl BlockDevice for HostFile {
     fn read_ready_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
         let len: usize = bufs.iter().map(|b| b.len()).sum();
         self.check(offset, len as u64)?;
-        if self.in_memory.load(Ordering::Relaxed) {
-            return self.read_vectored_at(bufs, offset).map(|()| true);
-        }
-        if self.waits.load(Ordering::Relaxed) {
-            return Ok(false);
+        match self.in_memory.get() {
+            Some(true) => return self.read_vectored_at(bufs, offset).map(|()| true),
+            Some(false) => return Ok(false),
+            None => {}
         }
         match rustix::io::preadv2(&self.file, bufs, offset, ReadWriteFlags::NOWAIT) {
             Ok(done) => Ok(done == len),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-                let in_memory = fstatfs(&self.file).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC);
-                let what = if in_memory { &self.in_memory } else { &self.waits };
-                what.store(true, Ordering::Relaxed);
+                let is_memory = || fstatfs(&self.file).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC);
+                self.in_memory.get_or_init(is_memory);
                 self.read_ready_at(bufs, offset)
             }
             // What is in the way of a read shows by that.
@@ -270,7 +262,7 @@ mod tests {
         let ready =
             device.read_ready_at(&mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)], 3000).unwrap();
         // A file system that is not memory, and cannot tell, says no.
-        let can_tell = !device.waits.load(Ordering::Relaxed);
+        let can_tell = device.in_memory.get() != Some(&false);
         assert_eq!(ready, can_tell);
         assert!(!ready || (a == [7; 1000] && b == [7; 4000]));
         assert!(device.read_ready_at(&mut [IoSliceMut::new(&mut a)], (1 << 20) - 999).is_err());

@@ -189,13 +189,7 @@ impl BlockDevice for Gate {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let len = buf.len() as u64;
-        self.request(What::Read, len, || {
-            if self.inner.read_ready_at(&mut [IoSliceMut::new(buf)], offset)? {
-                return Ok(());
-            }
-            blocking(|| self.inner.read_at(buf, offset))
-        })
+        self.read_vectored_at(&mut [IoSliceMut::new(buf)], offset)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

@@ -11,7 +11,6 @@ mod worker;
 use super::disk::Driver;
 use super::ioctl::Caller;
 use super::{Disk, parts, table};
-use crate::base::blocking::blocking;
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::fs::{File, makedev};
 use crate::mm::UserMemory;
@@ -183,7 +182,7 @@ impl BlockDevice for Loop {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let (backing, at) = self.to_write(offset, buf.len() as u64)?;
-        blocking(|| backing.write(buf, at)).map_err(failure)
+        backing.write(buf, at).map_err(failure)
     }
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -195,7 +194,7 @@ impl BlockDevice for Loop {
             return Ok(());
         }
         let (backing, at) = self.to_write(offset, len)?;
-        blocking(|| backing.zero(at, len)).map_err(failure)
+        backing.zero(at, len).map_err(failure)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -3,7 +3,6 @@
 use super::failure;
 use super::worker::Backing;
 use crate::base::Result;
-use crate::base::blocking::blocking;
 use crate::fs::File;
 use ::block_device::{BlockDevice, check_range};
 use std::io;
@@ -31,12 +30,12 @@ impl BlockDevice for Plain {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         check_range(offset, buf.len() as u64, self.len)?;
-        blocking(|| self.backing.read(buf, offset)).map_err(failure)
+        self.backing.read(buf, offset).map_err(failure)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         check_range(offset, buf.len() as u64, self.len)?;
-        blocking(|| self.backing.write(buf, offset)).map_err(failure)
+        self.backing.write(buf, offset).map_err(failure)
     }
 
     fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
@@ -45,6 +44,6 @@ impl BlockDevice for Plain {
     }
 
     fn flush(&self) -> io::Result<()> {
-        blocking(|| self.backing.flush()).map_err(failure)
+        self.backing.flush().map_err(failure)
     }
 }

@@ -4,6 +4,7 @@
 //! asks that one, with a stack of its own, however many are piled up. It waits for none who waits for it, as what lies below has been
 //! there before: devices and file systems are piled up, and never in a circle ([`super::ioctl::check`]).
 
+use crate::base::blocking::blocking;
 use crate::base::{Errno, Result};
 use crate::block::file::{KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, disk_of};
 use crate::fs::{File, Path};
@@ -71,7 +72,8 @@ impl Backing {
         let (answer, reply) = sync_channel(1);
         let orders = self.orders.as_ref().ok_or(Errno::EIO)?;
         orders.send(Order { job, answer }).map_err(|_| Errno::EIO)?;
-        reply.recv().map_err(|_| Errno::EIO)?
+        // Others have the vCPU meanwhile.
+        blocking(|| reply.recv()).map_err(|_| Errno::EIO)?
     }
 
     pub(super) fn read(&self, into: &mut [u8], mut at: u64) -> Result<()> {
