@@ -19,6 +19,11 @@ const FILES: [&str; 6] = ["untar", "untar-cold", "status", "status-cold", "rm", 
 /// The share of UML 7.2's time that ours may take.
 const SHARE: f64 = 0.5;
 
+/// Many guests at once.
+pub(crate) fn guests(args: &Args, report: &mut Report) -> Result<()> {
+    many::suite(&Setup::new(args, report)?, args.guests, report)
+}
+
 type Figures = BTreeMap<(Place, String), f64>;
 
 /// Everything about disks.

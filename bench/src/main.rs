@@ -82,6 +82,8 @@ enum Suite {
     Clone,
     Kernel,
     Disk,
+    /// Of `disk`, many guests at once alone
+    Guests,
     All,
 }
 
@@ -102,11 +104,12 @@ fn main() -> Result<()> {
         need = need.max(args.clone_size * 3);
     }
     measure::catch_signals()?;
-    if matches!(args.suite, Suite::Kernel | Suite::Disk) {
+    if matches!(args.suite, Suite::Kernel | Suite::Disk | Suite::Guests) {
         let mut report = Report::new()?;
         report.note(&format!("{}.", workdir::machine()));
         match args.suite {
             Suite::Disk => disk::suite(&args, &mut report)?,
+            Suite::Guests => disk::guests(&args, &mut report)?,
             _ => kernel::suite(args.runs, &mut report)?,
         }
         return report.finish();

@@ -20,6 +20,7 @@ mod fuzz;
 mod hostile;
 mod ident;
 mod locks;
+mod masks;
 mod memory;
 mod meta;
 mod misc;
@@ -56,6 +57,7 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("remap", remap::CASES),
     ("procs", procs::CASES),
     ("exec", exec::CASES),
+    ("masks", masks::CASES),
     ("signals", signals::CASES),
     ("restart", restart::CASES),
     ("threads", threads::CASES),

@@ -88,7 +88,7 @@ fn judge(now: u64, lost: u64, useful: Option<bool>) {
 
 /// A window's words of hand-off, as for a thread that has not begun.
 pub(super) fn reset(window: &Window) {
-    for word in [W_TURN, W_STUB_SLEEPS, W_KERNEL_SLEEPS, W_YIELD, W_WATCH, W_HINT] {
+    for word in [W_TURN, W_STUB_SLEEPS, W_KERNEL_SLEEPS, W_YIELD, W_WATCH, W_HINT, W_MASK_FREE] {
         window.word(word).store(0, Ordering::Release);
     }
 }

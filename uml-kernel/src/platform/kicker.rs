@@ -42,6 +42,11 @@ impl Kicker {
         self.window.write(W_ANSWER_INDEX, &[0; 512]);
     }
 
+    /// The mask of blocked signals of a thread in the guest.
+    pub fn mask(&self) -> u64 {
+        self.window.u64(W_MASK) & !NEVER_BLOCKED
+    }
+
     /// The process.
     pub fn stub(&self) -> &Arc<Stub> {
         &self.stub

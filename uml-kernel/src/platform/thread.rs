@@ -247,6 +247,26 @@ impl StubThread {
         std::sync::atomic::fence(Ordering::SeqCst);
     }
 
+    /// The mask of blocked signals that the guest goes on with, and may change.
+    pub fn set_mask(&self, mask: u64) {
+        self.window.set_u64(W_MASK, mask);
+    }
+
+    /// What has become of it: anything but what is never blocked.
+    pub fn mask(&self) -> u64 {
+        self.window.u64(W_MASK) & !NEVER_BLOCKED
+    }
+
+    /// Whether the stub may change the mask by itself.
+    pub fn free_mask(&self, free: bool) {
+        self.window.set_u32(W_MASK_FREE, free.into());
+    }
+
+    /// Lets the stub answer rt_sigprocmask, while it is free to.
+    pub fn answer_mask(&self) {
+        self.window.set_u8(W_ANSWER_INDEX + libc::SYS_rt_sigprocmask as usize, ANSWER_MASK);
+    }
+
     /// Sends the thread back to the guest. The registers that a system call destroys (`rcx`, `r11`) may be lost.
     pub fn enter(&mut self, regs: &Regs) {
         let regs = &Regs { rip: self.alias.resume(regs.rip), ..*regs };
@@ -381,6 +401,10 @@ impl StubThread {
                 (self.regs_in(self.stopped), Trap::OrderFailed(errno))
             }
             TRAP_KICKED => (self.regs_in(self.stopped), Trap::Preempted),
+            TRAP_ANSWERED => {
+                self.stopped = Stopped::Fast;
+                (self.window_regs(), Trap::Preempted)
+            }
             _ => (self.window_regs(), Trap::Dead),
         }
     }

@@ -132,8 +132,8 @@ pub(super) fn read_set(ctx: &Ctx, at: u64, size: u64) -> Result<SigSet> {
 
 /// Blocks another set until the call is over and its signals are delivered.
 pub(super) fn swap_mask(ctx: &mut Ctx, mask: SigSet) {
-    let old = ctx.task.blocked.swap(mask & !UNSTOPPABLE, Ordering::SeqCst);
-    ctx.saved_mask = Some(old);
+    ctx.saved_mask = Some(ctx.task.blocked());
+    ctx.task.set_blocked(mask);
     if ctx.task.has_deliverable() {
         ctx.task.interrupt();
     }
@@ -142,7 +142,7 @@ pub(super) fn swap_mask(ctx: &mut Ctx, mask: SigSet) {
 /// Takes [`swap_mask`] back, for calls that were not interrupted.
 pub(super) fn restore_mask(ctx: &mut Ctx) {
     if let Some(old) = ctx.saved_mask.take() {
-        ctx.task.blocked.store(old, Ordering::SeqCst);
+        ctx.task.set_blocked(old);
         if ctx.task.has_deliverable() {
             ctx.task.interrupt();
         }
@@ -200,7 +200,7 @@ fn sigprocmask(ctx: &mut Ctx, [how, new, old, size, ..]: Args) -> Result<u64> {
             libc::SIG_SETMASK => set,
             _ => return Err(Errno::EINVAL),
         };
-        ctx.task.blocked.store(after & !UNSTOPPABLE, Ordering::SeqCst);
+        ctx.task.set_blocked(after);
         if ctx.task.has_deliverable() {
             ctx.task.interrupt();
         }

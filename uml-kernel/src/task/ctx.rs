@@ -251,10 +251,14 @@ impl Ctx {
             since = time::now();
         }
         self.stub.move_to(sched::host_cpu());
-        self.task.in_guest.store(true, Ordering::SeqCst);
+        let mask = self.task.blocked();
+        self.stub.set_mask(mask);
+        self.task.set_in_guest(true);
         self.stub.arm();
+        // After that: who makes a signal pending from now on kicks.
+        self.stub.free_mask(self.task.nothing_pending());
         if self.task.fiber.get().is_some_and(|f| f.is_interrupted()) {
-            self.task.in_guest.store(false, Ordering::SeqCst);
+            self.task.set_in_guest(false);
             return (Trap::Preempted, since);
         }
         sched::set_kicker(self.stub.kicker());
@@ -287,7 +291,13 @@ impl Ctx {
             }
         };
         sched::in_guest(false);
-        self.task.in_guest.store(false, Ordering::SeqCst);
+        let after = if trap == Trap::Dead { mask } else { self.stub.mask() };
+        self.task.set_blocked(after);
+        self.task.set_in_guest(false);
+        // Posted while it was blocked, or seemed to be.
+        if after != mask && self.task.has_deliverable() {
+            self.task.interrupt();
+        }
         if trap != Trap::Dead {
             self.regs = regs;
         }
@@ -344,7 +354,7 @@ impl Ctx {
             return;
         }
         let threads = kernel().table.threads(self.task.process.pid);
-        if threads.iter().all(|t| Arc::ptr_eq(t, &self.task) || !t.in_guest.load(Ordering::SeqCst)) {
+        if threads.iter().all(|t| Arc::ptr_eq(t, &self.task) || !t.in_guest()) {
             let mm = self.mm.clone();
             let _ = self.stub.patch(&mut mm.lock().patches, rip, kernel().platform.sites());
         }
@@ -463,7 +473,7 @@ impl Ctx {
             }
         }
         if let Some(mask) = self.saved_mask.take() {
-            self.task.blocked.store(mask, Ordering::SeqCst);
+            self.task.set_blocked(mask);
             if self.task.has_deliverable() {
                 self.task.interrupt();
             }
@@ -501,6 +511,7 @@ impl Ctx {
                 self.stub.read_ahead(*nr as usize, *register);
             }
         }
+        self.stub.answer_mask();
         for (n, (nr, value)) in ANSWERED.iter().zip(answers).enumerate() {
             self.stub.answer(*nr as usize, n as u8 + 1, Some(value));
         }

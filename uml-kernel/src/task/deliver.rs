@@ -5,7 +5,7 @@
 
 use super::ctx::Ctx;
 use super::process::NOT_EXITING;
-use super::signal::{Action, Default_, SIG_DFL, SIG_IGN, SigInfo, UNSTOPPABLE, bit, default_of};
+use super::signal::{Action, Default_, SIG_DFL, SIG_IGN, SigInfo, bit, default_of};
 use super::{kernel, send};
 use crate::base::{Errno, Result};
 use crate::mm::{Packer, Unpacker};
@@ -92,7 +92,7 @@ pub fn force(ctx: &Ctx, info: SigInfo) {
     let action = &mut actions[info.signo as usize - 1];
     if blocked || action.handler == SIG_IGN {
         action.handler = SIG_DFL;
-        ctx.task.blocked.fetch_and(!bit(info.signo), Ordering::SeqCst);
+        ctx.task.set_blocked(ctx.task.blocked() & !bit(info.signo));
     }
     drop(actions);
     ctx.task.queue(info);
@@ -111,7 +111,7 @@ fn handle(ctx: &mut Ctx, info: &SigInfo, action: &Action) {
     if action.flags & libc::SA_NODEFER as u64 == 0 {
         blocked |= bit(info.signo);
     }
-    ctx.task.blocked.store(blocked & !UNSTOPPABLE, Ordering::SeqCst);
+    ctx.task.set_blocked(blocked);
     if action.flags & libc::SA_RESETHAND as u64 != 0 {
         let actions = ctx.task.process.actions.lock().clone();
         actions.lock()[info.signo as usize - 1].handler = SIG_DFL;
@@ -224,7 +224,7 @@ pub fn sigreturn(ctx: &mut Ctx) -> Result<()> {
         if state.len() == platform.xstate().size + 4 || state.len() == 512 { state } else { Vec::new() };
     ctx.regs = regs;
     ctx.stub.restore_all(&regs, (!state.is_empty()).then_some(&state), platform)?;
-    ctx.task.blocked.store(mask & !UNSTOPPABLE, Ordering::SeqCst);
+    ctx.task.set_blocked(mask);
     if ss_flags & SS_AUTODISARM != 0 {
         ctx.task.inner.lock().altstack = (stack, size, ss_flags & !SS_ONSTACK);
     }

@@ -51,7 +51,7 @@ fn line(task: &Arc<Task>) -> String {
     let place = match task.fiber.get().and_then(|f| f.sleeps_at()) {
         Some(_) if task.process.stopped.load(Ordering::Relaxed) != 0 => "stopped".into(),
         Some(at) => format!("sleeps at {}:{}", at.file(), at.line()),
-        None if task.in_guest.load(Ordering::Relaxed) => "in the guest".into(),
+        None if task.in_guest() => "in the guest".into(),
         None => "in the kernel".into(),
     };
     format!("{:5} {:5} {name:15} {call:16} {place}", task.tid, task.process.pid)

@@ -47,7 +47,7 @@ struct Candidate {
 
 impl Candidate {
     fn space(&self) -> swap::Space {
-        let runs = self.task.in_guest.load(Ordering::Relaxed) || self.task.is_current();
+        let runs = self.task.in_guest() || self.task.is_current();
         swap::Space { mm: self.mm.clone(), held: self.held.private, runs }
     }
 }

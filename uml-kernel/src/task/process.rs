@@ -1,7 +1,7 @@
 //! Processes and tasks: what the kernel knows of each.
 
 use super::max_rss::MaxRss;
-use super::signal::{Action, Actions, Queue, SigInfo, SigSet};
+use super::signal::{Action, Actions, Queue, SigInfo, SigSet, UNSTOPPABLE};
 use crate::base::fiber::Fiber;
 use crate::base::wait::WaitQueue;
 use crate::base::{Mutex, Rank};
@@ -178,10 +178,10 @@ pub struct Task {
     pub fiber: OnceLock<Arc<Fiber>>,
     /// How to take the CPU from it.
     pub kicker: Mutex<Option<Kicker>>,
-    /// Whether it is in the guest.
-    pub in_guest: AtomicBool,
-    /// Blocked signals.
-    pub blocked: AtomicU64,
+    /// Odd while it is in the guest, another number each time.
+    visit: AtomicU32,
+    /// Blocked signals, while it is not.
+    blocked: AtomicU64,
     /// What sigtimedwait waits for.
     pub waited_for: AtomicU64,
     /// Signals for this thread.
@@ -242,7 +242,7 @@ impl Task {
             process,
             fiber: OnceLock::new(),
             kicker: Mutex::new(Rank::Leaf, None),
-            in_guest: AtomicBool::new(false),
+            visit: AtomicU32::new(0),
             blocked: AtomicU64::new(blocked),
             waited_for: AtomicU64::new(0),
             pending: Mutex::new(Rank::Signal, Queue::default()),
@@ -268,9 +268,49 @@ impl Task {
         super::current().is_some_and(|t| std::ptr::eq(&raw const *t, self))
     }
 
-    /// Its blocked signals.
+    /// Whether it is in the guest.
+    pub fn in_guest(&self) -> bool {
+        self.visit.load(Ordering::SeqCst) % 2 == 1
+    }
+
+    /// It goes to the guest, or has come from there.
+    pub fn set_in_guest(&self, inside: bool) {
+        if self.in_guest() != inside {
+            self.visit.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Its blocked signals. In the guest the stub may change them meanwhile.
     pub fn blocked(&self) -> SigSet {
-        self.blocked.load(Ordering::SeqCst)
+        loop {
+            let visit = self.visit.load(Ordering::SeqCst);
+            let kicker = if visit % 2 == 1 { self.kicker.lock().clone() } else { None };
+            let Some(kicker) = kicker else { return self.blocked.load(Ordering::SeqCst) };
+            let mask = kicker.mask();
+            // One of an earlier visit says nothing: the kernel may have changed it since.
+            if self.visit.load(Ordering::SeqCst) == visit {
+                return mask;
+            }
+        }
+    }
+
+    /// Changes its blocked signals: for itself, outside of the guest.
+    pub fn set_blocked(&self, set: SigSet) {
+        self.blocked.store(set & !UNSTOPPABLE, Ordering::SeqCst);
+    }
+
+    /// Whether no signal waits for it, not even a blocked one.
+    pub fn nothing_pending(&self) -> bool {
+        self.pending.lock().is_empty() && self.process.shared.lock().is_empty()
+    }
+
+    /// A signal is pending that it blocks: from now on it asks before it changes its mask.
+    pub fn hold_mask(&self) {
+        if self.in_guest()
+            && let Some(kicker) = self.kicker.lock().as_ref()
+        {
+            kicker.kick();
+        }
     }
 
     /// Whether a signal waits that it would take.
@@ -287,7 +327,7 @@ impl Task {
         if let Some(fiber) = self.fiber.get() {
             fiber.set_interrupted(true);
         }
-        if self.in_guest.load(Ordering::SeqCst)
+        if self.in_guest()
             && let Some(kicker) = self.kicker.lock().as_ref()
         {
             kicker.kick();

@@ -323,7 +323,7 @@ impl Source for View {
         };
         let (ppid, pgid, sid, threads, zombie) = relations.unwrap_or((0, 0, 0, 0, Some(0)));
         let asking = super::current().is_some_and(|t| t.tid == self.id);
-        let in_guest = self.task.as_ref().is_some_and(|t| t.in_guest.load(Ordering::Relaxed));
+        let in_guest = self.task.as_ref().is_some_and(|t| t.in_guest());
         let state = match () {
             () if zombie.is_some() => 'Z',
             () if self.process.stopped.load(Ordering::Relaxed) != 0 => 'T',

@@ -17,7 +17,7 @@ pub const NSIG: i32 = 64;
 /// First real-time signal.
 pub const RTMIN: i32 = 32;
 /// Signals that cannot be caught, blocked or ignored.
-pub const UNSTOPPABLE: SigSet = bit(libc::SIGKILL) | bit(libc::SIGSTOP);
+pub const UNSTOPPABLE: SigSet = crate::platform::x86_64::layout::NEVER_BLOCKED;
 /// Signals that stop.
 pub const STOPS: SigSet = bit(libc::SIGSTOP) | bit(libc::SIGTSTP) | bit(libc::SIGTTIN) | bit(libc::SIGTTOU);
 /// Signals whose default is nothing.

@@ -96,7 +96,7 @@ pub fn before_guest(ctx: &mut Ctx) {
 fn alone(ctx: &Ctx) -> bool {
     let settled = |t: &Arc<Task>| {
         let asleep = t.fiber.get().is_some_and(|f| f.sleeps_at().is_some());
-        Arc::ptr_eq(t, &ctx.task) || asleep || t.in_guest.load(Ordering::SeqCst)
+        Arc::ptr_eq(t, &ctx.task) || asleep || t.in_guest()
     };
     Arc::strong_count(&ctx.mm) <= 2 || kernel().table.threads(ctx.task.process.pid).iter().all(settled)
 }

@@ -89,6 +89,10 @@ pub const W_GAVE: usize = 0x120;
 pub const W_TOOK: usize = 0x128;
 /// `u32`: calls that the stub has answered in its handler.
 pub const W_ANSWERED: usize = 0x130;
+/// `u32`: 1 while nothing is pending for the thread: the stub may change the mask of blocked signals by itself.
+pub const W_MASK_FREE: usize = 0x138;
+/// `u64`: the mask of blocked signals while the thread is in the guest.
+pub const W_MASK: usize = 0x140;
 /// 18 `u64`: registers saved by the trampoline, in the order of [`super::Regs`].
 pub const W_REGS: usize = 0x80;
 /// Host calls, [`OP_SIZE`] each.
@@ -97,8 +101,12 @@ pub const W_OPS: usize = 0x200;
 pub const MAX_OPS: usize = 24;
 /// Bytes of one call: number, six arguments, result.
 pub const OP_SIZE: usize = 64;
-/// 512 bytes: for each system call number the answer's index, 0 for none.
+/// 512 bytes: for each system call number the answer's index, 0 for none, or [`ANSWER_MASK`].
 pub const W_ANSWER_INDEX: usize = 0x800;
+/// rt_sigprocmask: the answer is made of [`W_MASK`].
+pub const ANSWER_MASK: u8 = 0xff;
+/// SIGKILL and SIGSTOP, which nobody blocks.
+pub const NEVER_BLOCKED: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
 /// 32 `u64`: answers, [`W_ANSWER_INDEX`] points into it.
 pub const W_ANSWERS: usize = 0xa00;
 /// The message header for receiving descriptors.
@@ -134,6 +142,8 @@ pub const TRAP_OP_FAILED: u64 = 4;
 
 /// The kernel wanted the thread back before it was in the guest.
 pub const TRAP_KICKED: u64 = 5;
+/// The kernel wanted the thread back while the stub answered a call: it is answered.
+pub const TRAP_ANSWERED: u64 = 6;
 
 /// Not a host call: `xsave64` into [`W_XSAVE`].
 pub const OP_XSAVE: u64 = 0x1000;
