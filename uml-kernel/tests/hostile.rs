@@ -61,6 +61,7 @@ fn a_window_that_lies() {
         ("forge-tid", &["all=true"]),
         ("forge-orders", &["all=true"]),
         ("forge-all", &["all=true"]),
+        ("forge-mask", &["SigBlk:\tfffffffffffbfeff", "stopped=stopped:SIGSTOP killed:SIGKILL"]),
     ]);
 }
 

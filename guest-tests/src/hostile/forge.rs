@@ -4,11 +4,17 @@
 use super::Attack;
 use super::at::{OPS, poke, turn};
 use crate::run::{self, say, spawn, sys};
+use crate::show;
 use crate::wildcalls::Rng;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-pub(super) const ATTACKS: &[Attack] =
-    &[("forge-results", results), ("forge-tid", tid), ("forge-orders", orders), ("forge-all", all)];
+pub(super) const ATTACKS: &[Attack] = &[
+    ("forge-results", results),
+    ("forge-tid", tid),
+    ("forge-orders", orders),
+    ("forge-all", all),
+    ("forge-mask", mask),
+];
 
 /// The calling thread's window: the stub keeps its address in the segment gs.
 fn window() -> usize {
@@ -129,6 +135,32 @@ fn orders() {
             _ => (),
         }
     });
+}
+
+/// A window that says that every signal is blocked, and that the stub may see to it.
+fn mask() {
+    let (ready, posted) = run::pipe(0);
+    let child = spawn(|| {
+        let at = window();
+        run::post(posted);
+        loop {
+            poke(at + 0x140, !0);
+            poke(at + 0x138, 1);
+            sys!(SYS_rt_sigprocmask, 0, &0u64, 0, 8);
+        }
+    });
+    run::await_post(ready);
+    run::sleep_ms(50);
+    let status = std::fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
+    say!("{}", status.lines().find(|l| l.starts_with("SigBlk")).unwrap_or_default());
+    sys!(SYS_kill, child, libc::SIGSTOP);
+    let (mut stopped, end) = (0i32, run::now_ms() + 2000);
+    while stopped == 0 && run::now_ms() < end {
+        sys!(SYS_wait4, child, &mut stopped, libc::WUNTRACED | libc::WNOHANG, 0);
+        run::sleep_ms(1);
+    }
+    sys!(SYS_kill, child, libc::SIGKILL);
+    say!("mask stopped={} {}", show::status(stopped), run::wait(child));
 }
 
 /// All of it.

@@ -252,9 +252,9 @@ impl StubThread {
         self.window.set_u64(W_MASK, mask);
     }
 
-    /// What has become of it: anything but what is never blocked.
+    /// What has become of it: anything.
     pub fn mask(&self) -> u64 {
-        self.window.u64(W_MASK) & !NEVER_BLOCKED
+        self.window.u64(W_MASK)
     }
 
     /// Whether the stub may change the mask by itself.
