@@ -77,9 +77,9 @@ pub mod option {
     /// Wants structured replies.
     pub const STRUCTURED_REPLY: u32 = 8;
     /// Asks which metadata contexts there are.
-    pub const LIST_META_CONTEXT: u32 = 10;
+    pub const LIST_META_CONTEXT: u32 = 9;
     /// Chooses metadata contexts.
-    pub const SET_META_CONTEXT: u32 = 11;
+    pub const SET_META_CONTEXT: u32 = 10;
 }
 
 /// Replies to options.
