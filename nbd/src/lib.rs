@@ -10,6 +10,7 @@
 //!
 //! Lock order: a session's queue; apart from it, a session's turn to send, then the state of its TLS. No lock is held while a device works.
 
+mod activation;
 mod encode;
 mod execute;
 mod export;
@@ -26,6 +27,7 @@ mod tls;
 mod wire;
 mod workers;
 
+pub use activation::passed_listener;
 pub use export::{Context, Export, Exports};
 pub use handshake::{Chosen, Next, Tls, greet, negotiate};
 pub use link::Link;

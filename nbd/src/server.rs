@@ -111,6 +111,7 @@ impl Server<'_> {
     pub fn serve_pair(&self, input: OwnedFd, output: OwnedFd) -> io::Result<()> {
         let link = Link::pair(input, output, self.stop.clone(), Crowd::new())?;
         let ended = self.connection(link);
+        let ended = ended.or_else(|e| if is_gone(&e) { Ok(()) } else { Err(e) });
         ended.and(self.flush())
     }
 
@@ -121,7 +122,9 @@ impl Server<'_> {
     }
 
     fn serve_link(&self, link: Link) {
-        if let Err(e) = self.connection(link) {
+        if let Err(e) = self.connection(link)
+            && !is_gone(&e)
+        {
             (self.report)(&format!("a connection ended: {e}"));
         }
     }
@@ -160,6 +163,12 @@ impl Server<'_> {
     fn flush(&self) -> io::Result<()> {
         self.exports.iter().filter(|e| !e.device.read_only()).try_for_each(|e| e.device.flush())
     }
+}
+
+/// The client has gone without a word: it was killed, say. That is its own business.
+fn is_gone(e: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(e.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// Of one connection, not of the listener (accept(2)).

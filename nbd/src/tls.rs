@@ -126,7 +126,7 @@ impl TlsWire {
             Self { link, tls: Mutex::new(tls), turn: Mutex::default(), plain: Mutex::new((Vec::new(), 0)) };
         while lock(&wire.tls).is_handshaking() {
             if !wire.more(deadline)? {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "TLS: the client went away"));
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "TLS: the client went away"));
             }
         }
         Ok(wire)

@@ -33,6 +33,10 @@ pub(crate) fn run(mut cx: Context, options: &Serve) -> anyhow::Result<Outcome> {
         server.serve_pair(input, output).context("serving standard input and output")?;
         return Ok(Outcome::Success);
     }
+    if let Some(listener) = passed(options)? {
+        server.serve(&listener).context("serving")?;
+        return Ok(Outcome::Success);
+    }
     let place = Place::listen(options)?;
     let event = Listening { event: "listening", uris: place.uris(&server) };
     match cx.out.is_json() {
@@ -42,6 +46,15 @@ pub(crate) fn run(mut cx: Context, options: &Serve) -> anyhow::Result<Outcome> {
     cx.out.flush();
     server.serve(&place.listener).context("serving")?;
     Ok(Outcome::Success)
+}
+
+/// The socket that was passed by who started this program, where the command line names no other.
+fn passed(options: &Serve) -> anyhow::Result<Option<Listener>> {
+    if options.socket.is_some() || options.port.is_some() {
+        return Ok(None);
+    }
+    let [pid, count] = ["LISTEN_PID", "LISTEN_FDS"].map(|name| std::env::var(name).ok());
+    nbd::passed_listener(pid.as_deref(), count.as_deref()).context("the socket that was passed")
 }
 
 /// One line of JSON, once clients may come.

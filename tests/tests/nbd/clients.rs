@@ -2,23 +2,9 @@
 
 use crate::{client, same, script};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use whole_program_tests::*;
-
-/// What a COW file on `base.img` that shows `changed.img` must hold: the sectors that differ, as runs of (offset, length).
-fn changed_runs(place: &Place) -> Vec<(u64, u64)> {
-    let [base, changed] = ["base.img", "changed.img"].map(|n| fs::read(place.path(n)).unwrap());
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for (i, (a, b)) in base.chunks(512).zip(changed.chunks(512)).enumerate() {
-        let at = i as u64 * 512;
-        match runs.last_mut() {
-            _ if a == b => {}
-            Some(last) if last.0 + last.1 == at => last.1 += 512,
-            _ => runs.push((at, 512)),
-        }
-    }
-    runs
-}
 
 #[test]
 fn nbdinfo_sees_the_disk_and_what_is_dirty() {
@@ -26,7 +12,15 @@ fn nbdinfo_sees_the_disk_and_what_is_dirty() {
         return;
     }
     let place = Place::new();
-    let served = Served::start(place.dir(), &["top.cow"]);
+    let mtime = fs::metadata(place.path("base.img")).unwrap().mtime() as u32;
+    let raw = RawCow { version: 3, backing: place.path("base.img"), mtime, size: 1 << 20 };
+    let mut file = raw.create(&place.path("raw.cow"));
+    file.put(5, &pattern(3 * 512, 2));
+    file.put(600, &pattern(512, 3));
+    file.put(1024, &pattern(100 * 512, 3));
+    file.put(2047, &pattern(512, 4));
+    file.finish();
+    let served = Served::start(place.dir(), &["raw.cow"]);
     let info = client(place.dir(), "nbdinfo", &["--json", served.uri()]).stdout;
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
     let export = &info["exports"][0];
@@ -40,7 +34,7 @@ fn nbdinfo_sees_the_disk_and_what_is_dirty() {
     let extents = map.as_array().unwrap();
     let dirty: Vec<_> = extents.iter().filter(|e| e["type"] == 1).collect();
     let dirty: Vec<_> = dirty.iter().map(|e| (number(e, "offset"), number(e, "length"))).collect();
-    assert_eq!(dirty, changed_runs(&place));
+    assert_eq!(dirty, [(2560, 1536), (307_200, 512), (524_288, 51_200), (1_048_064, 512)]);
     assert_eq!(extents.iter().map(|e| number(e, "length")).sum::<u64>(), 1 << 20);
     served.stop();
 }
@@ -115,17 +109,28 @@ fn qemu_compares_converts_writes_and_measures() {
 }
 
 #[test]
-fn standard_input_and_output_serve_one_client() {
-    if missing("serving standard input and output", &["nbdinfo", "nbdcopy"]) {
+fn a_client_that_starts_it_passes_it_a_socket() {
+    if missing("a socket that is passed", &["nbdinfo", "nbdcopy"]) {
         return;
     }
     let place = Place::new();
     let cowtool = Program::Cowtool.path();
     let cowtool = cowtool.to_str().unwrap();
-    let ran = client(place.dir(), "nbdinfo", &["--size", "[", cowtool, "serve", "--stdio", "top.cow", "]"]);
+    let ran = client(place.dir(), "nbdinfo", &["--size", "--", "[", cowtool, "serve", "top.cow", "]"]);
     assert_eq!(ran.stdout, "1048576\n");
-    client(place.dir(), "nbdcopy", &["--", "[", cowtool, "serve", "--stdio", "top.cow", "]", "out.img"]);
+    client(place.dir(), "nbdcopy", &["--", "[", cowtool, "serve", "top.cow", "]", "out.img"]);
     same(&place.path("out.img"), &place.path("changed.img"));
+}
+
+#[test]
+fn standard_input_and_output_serve_one_client() {
+    let place = Place::new();
+    let cowtool = Program::Cowtool.path();
+    let model = place.path("changed.img");
+    let args = [cowtool.to_str().unwrap(), place.dir().to_str().unwrap(), model.to_str().unwrap()];
+    script("serving standard input and output", "stdio.py", &args);
+    run(uml_moo().args(["top.cow", "merged.img"]).current_dir(place.dir())).expect(0);
+    same(&place.path("merged.img"), &model);
 }
 
 #[test]
@@ -144,13 +149,12 @@ fn nbdfuse_shows_it_as_a_file() {
             "-P",
             "pid",
             "mnt/disk",
-            "[",
+            "--command",
             cowtool.to_str().unwrap(),
             "serve",
             "--stdio",
             "--rw",
             "top.cow",
-            "]",
         ])
         .current_dir(place.dir())
         .spawn()
@@ -217,7 +221,7 @@ fn several_exports_each_under_its_name() {
     }
     let wrong = served.uri().replace("/session?", "/nobody?");
     let refused = run(Command::new("nbdinfo").arg(&wrong));
-    assert!(refused.stderr.contains("there is no such export"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("No such file or directory for export: nobody"), "{}", refused.stderr);
     served.stop();
 }
 

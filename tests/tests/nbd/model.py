@@ -62,7 +62,12 @@ for _ in range(count):
     elif kind == "c":
         h.cache(length, at)
     else:
-        got = h.pread(length, at, nbd.CMD_FLAG_DF if h is not handles[3] and rnd.random() < 0.3 else 0)
+        if h is not handles[3] and rnd.random() < 0.3:
+            chunks = []
+            got = h.pread_structured(length, at, lambda b, o, s, e: chunks.append((o, s)), nbd.CMD_FLAG_DF)
+            assert len(chunks) == 1, chunks
+        else:
+            got = h.pread(length, at)
         known = all(not u for u in unknown[at:at + length])
         if known:
             assert got == model[at:at + length], (at, length)
