@@ -25,7 +25,10 @@ class Raw:
         self.put(struct.pack(">I", flags))
 
     def put(self, data):
-        self.s.sendall(data)
+        try:
+            self.s.sendall(data)
+        except BrokenPipeError:
+            pass  # the server has ended it already; whoever wants an answer will miss it
 
     def get(self, n):
         data = b""
@@ -237,7 +240,10 @@ for i in range(300):
         r.go(structured=False)
         r.request(rnd.randrange(9), rnd.getrandbits(64), rnd.getrandbits(rnd.randrange(33)), rnd.getrandbits(5))
         r.put(rnd.randbytes(rnd.randrange(200)))
-    r.s.shutdown(socket.SHUT_WR)
+    try:
+        r.s.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
     r.ends()
 
 # And all is well.
