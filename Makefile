@@ -32,10 +32,12 @@ test-long: test
 	tests/big.sh
 	tests/debian.sh
 	cow-ops/fuzz/run.sh 600
+	nbd/fuzz/run.sh 600
 
 bench:
 	scripts/setup.sh bench
 	$(CARGO) run --release -p bench
+	bench/nbd.sh
 
 lint:
 	$(CARGO) fmt --all --check
@@ -48,6 +50,7 @@ doc:
 
 fuzz:
 	cow-ops/fuzz/run.sh 60
+	nbd/fuzz/run.sh 60
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel

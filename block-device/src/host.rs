@@ -212,6 +212,12 @@ impl BlockDevice for HostFile {
         self.write_zero_bytes(offset, len)
     }
 
+    fn zero_fast(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<bool> {
+        self.check_write(offset, len)?;
+        let flags = if may_unmap { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
+        Ok(len == 0 || self.zero_by_fallocate(offset, len, flags)?)
+    }
+
     fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -115,6 +115,11 @@ pub trait BlockDevice: Send + Sync {
         Ok(())
     }
 
+    /// As [`write_zeroes`](Self::write_zeroes), if that takes less than writing the zeros. False, and nothing is done, where it does not.
+    fn zero_fast(&self, _offset: u64, _len: u64, _may_unmap: bool) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Returns once every write that completed before the call is durable.
     fn flush(&self) -> io::Result<()>;
 

@@ -156,13 +156,23 @@ impl Chain {
     /// # Errors
     /// [`Error::Io`] where a file ends before data that it calls dirty.
     pub fn device(&self, i: usize) -> Result<Arc<dyn BlockDevice>> {
+        if i == 0 {
+            return Ok(Arc::new(self.top_device()?));
+        }
         let mut device: Arc<dyn BlockDevice> = self.base.clone();
         for layer in self.layers[i..].iter().rev() {
-            let cow = CowDevice::new(layer.file.clone(), layer.header.layout, device)
-                .map_err(Error::io("opening", layer.path()))?;
-            device = Arc::new(cow);
+            device = Arc::new(over(layer, device)?);
         }
-        if i == 0 && !self.top().file.read_only() {
+        Ok(device)
+    }
+
+    /// As [`device(0)`](Self::device), for who asks which bytes the top layer holds.
+    ///
+    /// # Errors
+    /// As [`device`](Self::device).
+    pub fn top_device(&self) -> Result<CowDevice> {
+        let device = over(self.top(), self.device(1)?)?;
+        if !self.top().file.read_only() {
             self.lengthen(0)?;
         }
         Ok(device)
@@ -264,6 +274,11 @@ impl Chain {
             }),
         }
     }
+}
+
+fn over(layer: &Layer, below: Arc<dyn BlockDevice>) -> Result<CowDevice> {
+    let cow = CowDevice::new(layer.file.clone(), layer.header.layout, below);
+    cow.map_err(Error::io("opening", layer.path()))
 }
 
 fn open_file(path: &Path, depth: usize, options: &OpenOptions<'_>) -> Result<HostFile> {

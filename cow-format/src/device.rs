@@ -213,6 +213,34 @@ impl CowDevice {
         Ok(true)
     }
 
+    /// Zeros: whole sectors by `zero`, given a range of the file, and the rest written. Nothing is done where `zero` says that it did nothing.
+    fn zero(
+        &self,
+        offset: u64,
+        len: u64,
+        zero: impl FnOnce(u64, u64) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        self.check_write(offset, len)?;
+        let (ss, end) = (u64::from(self.layout.sector_size), offset + len);
+        // Whole sectors in the middle; the last sector of the device is whole when its end is reached.
+        let first = offset.next_multiple_of(ss).min(end);
+        let last = if end == self.layout.size { end } else { (end / ss * ss).max(first) };
+        if first < last {
+            let _stripes = self.lock_stripes(first, last, false);
+            if !zero(self.layout.data_offset + first, last - first)? {
+                return Ok(false);
+            }
+            let sectors = self.sectors(first, last);
+            self.bitmap.set(&*self.file, sectors.start, sectors.end)?;
+        }
+        for part in [offset..first, last..end] {
+            if !part.is_empty() {
+                self.write_at(&vec![0; (part.end - part.start) as usize], part.start)?;
+            }
+        }
+        Ok(true)
+    }
+
     fn flush_once(&self) -> io::Result<()> {
         let chunks = self.bitmap.take_unsaved();
         let sync = || {
@@ -296,23 +324,11 @@ impl BlockDevice for CowDevice {
     }
 
     fn write_zeroes(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<()> {
-        self.check_write(offset, len)?;
-        let (ss, end) = (u64::from(self.layout.sector_size), offset + len);
-        // Whole sectors in the middle; the last sector of the device is whole when its end is reached.
-        let first = offset.next_multiple_of(ss).min(end);
-        let last = if end == self.layout.size { end } else { (end / ss * ss).max(first) };
-        for part in [offset..first, last..end] {
-            if !part.is_empty() {
-                self.write_at(&vec![0; (part.end - part.start) as usize], part.start)?;
-            }
-        }
-        if first == last {
-            return Ok(());
-        }
-        let _stripes = self.lock_stripes(first, last, false);
-        self.file.write_zeroes(self.layout.data_offset + first, last - first, may_unmap)?;
-        let sectors = self.sectors(first, last);
-        self.bitmap.set(&*self.file, sectors.start, sectors.end)
+        self.zero(offset, len, |at, len| self.file.write_zeroes(at, len, may_unmap).map(|()| true)).map(drop)
+    }
+
+    fn zero_fast(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<bool> {
+        self.zero(offset, len, |at, len| self.file.zero_fast(at, len, may_unmap))
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -2,12 +2,12 @@
 # run.sh SECONDS: runs every fuzz target for that long, from the committed corpus on, and prints how many
 # executions and crashes there were. 0 only replays the corpus. Fails when anything crashed.
 #
-# New inputs are kept in the target directory, crashes in cow-ops/fuzz/artifacts/TARGET.
+# New inputs are kept in the target directory, crashes in artifacts/TARGET beside this. FUZZ_DIR is another crate's fuzz folder.
 set -u
-here=$(cd "$(dirname "$0")" && pwd)
+here=${FUZZ_DIR:-$(cd "$(dirname "$0")" && pwd)}
 seconds=${1:?usage: run.sh SECONDS [TARGET...]}
 shift
-targets=${*:-header check device}
+targets=${*:-$(cd "$here/fuzz_targets" && ls | sed 's/\.rs$//')}
 export PATH="$HOME/.cargo/bin:$PATH"
 export RUSTC_BOOTSTRAP=1 # the sanitizers are behind it in a stable compiler
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}

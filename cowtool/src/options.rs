@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Compact(One),
     Snapshot(Snapshot),
     Revert(Revert),
+    Serve(Serve),
     Verify(One),
     Identify(Identify),
     Locks(One),
@@ -295,6 +296,44 @@ pub(crate) struct Revert {
     /// Go on although other COW files stand on the frozen layer
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Serve a disk to clients of NBD: qemu, nbdcopy, nbdfuse, the kernel's own
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A COW file or a raw image
+    pub(crate) disk: PathBuf,
+    /// Listen at this Unix socket (default: DISK.sock)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Listen at this TCP port; 0 takes a free one. The port of NBD is 10809
+    #[arg(long, value_name = "N", conflicts_with = "socket")]
+    pub(crate) port: Option<u16>,
+    /// Address to listen at
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1", requires = "port")]
+    pub(crate) bind: std::net::IpAddr,
+    /// Serve the one client at standard input and output, then end
+    #[arg(long, conflicts_with_all = ["socket", "port"])]
+    pub(crate) stdio: bool,
+    /// Only over TLS, with server-cert.pem and server-key.pem from this directory. Where it has a ca-cert.pem, clients need a
+    /// certificate that it signed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tls: Option<PathBuf>,
+    /// Let clients write
+    #[arg(long)]
+    pub(crate) rw: bool,
+    /// Name to serve it by; NAME=base serves what is below a COW file, NAME=PATH another disk. The first is the default of clients
+    #[arg(long, value_name = "NAME[=WHAT]")]
+    pub(crate) export: Vec<String>,
+    /// What is below the COW file, whatever its header names
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+    /// Connections at a time; one more is closed at once
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub(crate) max_connections: usize,
+    /// Take no locks: look at a disk that is in use. What is served may be half old, half new
+    #[arg(short = 'U', long, conflicts_with = "rw")]
+    pub(crate) unlocked: bool,
 }
 
 /// Compute the identity of the base and record it, so that it is recognised when it was moved or touched

@@ -121,6 +121,7 @@ pub const CASES: &[Case] = &[
     case("verify", Cowtool, &["verify", "{file}"], "top.cow", Reads, VERIFY),
     case("identify", Cowtool, &["identify", "{file}"], "top.cow", Changes, TOOL),
     case("locks", Cowtool, &["locks", "{file}"], "top.cow", Reads, TOOL),
+    case("serve", Cowtool, &["serve", "--stdio", "{file}"], "top.cow", Reads, TOOL),
     case("completions", Cowtool, &["completions", "bash"], "", Reads, TOOL),
     case("manual page", Cowtool, &["man"], "", Reads, TOOL),
 ];

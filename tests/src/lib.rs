@@ -10,6 +10,7 @@ mod raw;
 mod run;
 mod sample;
 mod scatter;
+mod served;
 mod tree;
 
 pub use cases::{CASES, Case, Effect};
@@ -21,4 +22,5 @@ pub use raw::{RawCow, RawFile, qemu_x86_64};
 pub use run::{Ran, run, run_within, sh};
 pub use sample::{Place, pattern, write_at};
 pub use scatter::Scatter;
+pub use served::Served;
 pub use tree::{Tree, sha256};

@@ -9,6 +9,7 @@ mod diff;
 mod info;
 mod map;
 mod meta;
+mod serve;
 mod snapshot;
 mod status;
 mod verify;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Snapshot(o) => snapshot::snapshot(cx, &o),
         Command::Revert(o) => snapshot::revert(cx, &o),
         Command::Status(o) => status::run(cx, &o),
+        Command::Serve(o) => serve::run(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),
         Command::Locks(o) => info::locks(cx, &o),
         Command::Completions { shell } => meta::completions(cx, shell),
