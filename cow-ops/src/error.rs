@@ -53,6 +53,14 @@ pub enum Error {
         /// Why it cannot be read.
         source: ext::Error,
     },
+    /// The file system that is meant is not found on a disk.
+    #[error("\"{}\": {source}", path.display())]
+    Volume {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        source: crate::volume::Error,
+    },
     /// Refused, for a reason and with a way out that the text gives.
     #[error("{0}")]
     Refused(String),

@@ -19,6 +19,7 @@ mod search;
 mod snapshot;
 mod users;
 mod verify;
+pub mod volume;
 
 pub use adjust::{Adjusted, compact, identify, rebase, relocate};
 pub use base::{Base, BaseFormat};
