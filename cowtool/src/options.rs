@@ -1,5 +1,7 @@
 //! The command line of `cowtool`. The COW file comes first; what it relates to is an option.
 
+pub(crate) mod files;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cli_common::Format;
 use cow_format::{ByteOrder, DEFAULT_ALIGNMENT, DEFAULT_SECTOR_SIZE, Shape, Version};
@@ -31,6 +33,12 @@ pub(crate) enum Command {
     Diff(Two),
     Compare(Two),
     Status(Status),
+    Ls(files::Ls),
+    Cat(files::Cat),
+    Find(files::Find),
+    Extract(files::Extract),
+    Put(files::Put),
+    Rm(files::Rm),
     Commit(Commit),
     Convert(Convert),
     Rebase(Rebase),

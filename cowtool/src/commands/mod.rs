@@ -6,6 +6,7 @@ mod commit;
 mod convert;
 mod create;
 mod diff;
+mod files;
 mod info;
 mod map;
 mod meta;
@@ -36,6 +37,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Snapshot(o) => snapshot::snapshot(cx, &o),
         Command::Revert(o) => snapshot::revert(cx, &o),
         Command::Status(o) => status::run(cx, &o),
+        Command::Ls(o) => files::ls(cx, &o),
+        Command::Cat(o) => files::cat(cx, &o),
+        Command::Find(o) => files::find(cx, &o),
+        Command::Extract(o) => files::extract(cx, &o),
+        Command::Put(o) => files::put(cx, &o),
+        Command::Rm(o) => files::rm(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),
         Command::Locks(o) => info::locks(cx, &o),
         Command::Completions { shell } => meta::completions(cx, shell),

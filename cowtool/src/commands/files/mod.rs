@@ -1,0 +1,20 @@
+//! What works on the files inside a disk: one file a command.
+
+mod extract;
+mod list;
+mod read;
+mod write;
+
+pub(crate) use extract::run as extract;
+pub(crate) use list::{find, ls};
+pub(crate) use read::run as cat;
+pub(crate) use write::{put, rm};
+
+use cli_common::complain;
+
+/// What could not be had does not end the work, and is told.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        complain(warning);
+    }
+}
