@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::paths::text;
 use block_device::BlockDevice;
-use cow_format::{Chain, OpenOptions};
+use cow_format::{Chain, Layer, OpenOptions};
 use cow_ops::Disk;
 use cow_ops::volume::{self, Place};
 use ext::{Ext, Inode};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,12 +37,14 @@ impl How {
 pub struct Image {
     /// The path it was opened by.
     pub path: PathBuf,
-    /// Its layers, where it is a COW disk.
-    pub chain: Option<Chain>,
     /// Where on the disk the file system is.
     pub place: Place,
     /// The file system.
     pub ext: Ext,
+    /// Its layers, where it is a COW disk, and how many of them, from the top, it is seen without.
+    chain: Option<(Arc<Chain>, usize)>,
+    /// Device and inode of the raw file at the bottom.
+    pub(crate) base: (u64, u64),
 }
 
 impl Image {
@@ -51,7 +54,10 @@ impl Image {
     /// Those of opening the disk, of finding the file system, and of reading it.
     pub fn open(path: &Path, how: &How) -> Result<Image> {
         let disk = Disk::open(path, &how.options(0))?;
-        Image::over(disk.path, disk.chain, disk.device, how.partition)
+        let chain = disk.chain.map(|chain| (Arc::new(chain), 0));
+        let place = find(path, &disk.device, how.partition)?;
+        let ext = Ext::open(place.of(disk.device)).map_err(|e| file_system(path, e))?;
+        Image::new(path.to_owned(), chain, place, ext)
     }
 
     /// Opens a COW file to write into it, alone. Its journal is replayed, onto the disk. [`close`](Self::close) is to follow.
@@ -72,7 +78,7 @@ impl Image {
         let device = chain.device(0)?;
         let place = find(path, &device, how.partition)?;
         let ext = Ext::open_rw(place.of(device)).map_err(|e| file_system(path, e))?;
-        Ok(Image { path: path.to_owned(), chain: Some(chain), place, ext })
+        Image::new(path.to_owned(), Some((Arc::new(chain), 0)), place, ext)
     }
 
     /// What is below the top layer of a COW disk that was opened, with the file system in the same place.
@@ -80,26 +86,33 @@ impl Image {
     /// # Errors
     /// [`Error::Refused`] for a raw image; those of reading it.
     pub fn open_below(&self) -> Result<Image> {
-        let Some(chain) = &self.chain else {
+        let Some((chain, without)) = self.chain.as_ref().filter(|(c, without)| *without < c.layers.len())
+        else {
             let path = self.path.display();
             return Err(Error::Refused(format!(
                 "\"{path}\" is not a COW file: there is nothing that it was made from"
             )));
         };
-        let path = chain.below(0).path().to_owned();
-        let ext = Ext::open(self.place.of(chain.device(1)?)).map_err(|e| file_system(&path, e))?;
-        Ok(Image { path, chain: None, place: self.place, ext })
+        let path = chain.below(*without).path().to_owned();
+        let device = chain.device(without + 1)?;
+        // The session may have divided the disk anew: then nothing here is what it was.
+        let place = find(&path, &device, Some(self.place.partition))?;
+        let ext = Ext::open(place.of(device)).map_err(|e| file_system(&path, e))?;
+        Image::new(path, Some((Arc::clone(chain), without + 1)), place, ext)
     }
 
-    pub(crate) fn over(
-        path: PathBuf,
-        chain: Option<Chain>,
-        device: Arc<dyn BlockDevice>,
-        partition: Option<u32>,
-    ) -> Result<Image> {
-        let place = find(&path, &device, partition)?;
-        let ext = Ext::open(place.of(device)).map_err(|e| file_system(&path, e))?;
-        Ok(Image { path, chain, place, ext })
+    fn new(path: PathBuf, chain: Option<(Arc<Chain>, usize)>, place: Place, ext: Ext) -> Result<Image> {
+        let meta = match &chain {
+            Some((chain, _)) => chain.base.file().metadata(),
+            None => std::fs::metadata(&path),
+        };
+        let base = meta.map(|m| (m.dev(), m.ino())).map_err(Error::io("stating", &path))?;
+        Ok(Image { path, place, ext, chain, base })
+    }
+
+    /// The COW files that it is made of, the topmost first; none for a raw image.
+    pub fn layers(&self) -> &[Layer] {
+        self.chain.as_ref().map_or(&[], |(chain, without)| &chain.layers[*without..])
     }
 
     /// Makes everything durable that was written, and marks the file system as clean.

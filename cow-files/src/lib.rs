@@ -9,6 +9,7 @@
 //!
 //! How it works: docs/files.md.
 
+mod changed;
 mod data;
 mod error;
 mod extract;
@@ -18,7 +19,9 @@ mod make;
 mod owner;
 mod paths;
 mod put;
+mod ranges;
 mod remove;
+mod status;
 mod walk;
 
 pub use data::{Content, each_piece};
@@ -30,4 +33,5 @@ pub use owner::{Owner, parse_owner};
 pub use paths::text;
 pub use put::{Put, Written, put};
 pub use remove::remove;
+pub use status::{Ask, Change, Fate, Status, What, compare_files, status};
 pub use walk::{Node, Step, walk};

@@ -45,14 +45,6 @@ pub enum Error {
         /// First byte that differs.
         offset: u64,
     },
-    /// The file system on a disk.
-    #[error("the file system on \"{}\": {source}", path.display())]
-    Files {
-        /// The disk.
-        path: PathBuf,
-        /// Why it cannot be read.
-        source: ext::Error,
-    },
     /// The file system that is meant is not found on a disk.
     #[error("\"{}\": {source}", path.display())]
     Volume {

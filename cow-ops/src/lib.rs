@@ -10,7 +10,6 @@ mod compare;
 mod convert;
 mod create;
 mod error;
-pub mod files;
 mod inspect;
 pub mod merge;
 mod qcow2;

@@ -100,7 +100,13 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct ShapeArgs {
     /// Header version
-    #[arg(long = "format-version", value_enum, default_value = "v3", value_name = "VERSION")]
+    #[arg(
+        id = "format_version",
+        long = "format-version",
+        value_enum,
+        default_value = "v3",
+        value_name = "VERSION"
+    )]
     pub(crate) version: VersionArg,
     /// Unit of the bitmap in bytes; the real driver knows 512 only
     #[arg(long, default_value_t = DEFAULT_SECTOR_SIZE, value_name = "BYTES")]
@@ -190,12 +196,11 @@ pub(crate) struct Two {
 pub(crate) struct Status {
     /// The COW file; it and what is below it hold an ext2, ext3 or ext4 file system
     pub(crate) cow: PathBuf,
-    /// What is below it, whatever its header names
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) base: Option<PathBuf>,
-    /// Take no locks: what is read may change meanwhile
-    #[arg(short = 'U', long)]
-    pub(crate) unlocked: bool,
+    #[command(flatten)]
+    pub(crate) which: files::Which,
+    /// Tell of directories whose time alone has changed, too
+    #[arg(long)]
+    pub(crate) directory_times: bool,
 }
 
 /// Merge a COW file into what is below it, or into a new file (as uml_moo does)

@@ -28,6 +28,12 @@ impl<R: RawRwLock> Ext<R> {
         self.core.used_table(group)
     }
 
+    /// Whether an inode is the file system's own, which no directory names: the journal, the orphan file.
+    pub fn is_hidden(&self, number: InodeNumber) -> bool {
+        let sb = &self.core.superblock;
+        number != Ext::ROOT && number < sb.first_inode || number == sb.orphan_file
+    }
+
     /// The inode numbers whose inodes a block of a group's inode table holds.
     pub fn inodes_of_block(&self, group: u64, block: u64) -> Result<Range<InodeNumber>> {
         let sb = &self.core.superblock;
@@ -60,7 +66,7 @@ impl<R: RawRwLock> Ext<R> {
             let bytes = self.core.block(block)?;
             for (b, number) in bytes.chunks_exact(size).zip(&mut numbers) {
                 let (mode, links) = (u16_at(b, 0), u16_at(b, 0x1a));
-                if mode != 0 && links != 0 {
+                if mode != 0 && links != 0 && !self.is_hidden(number) {
                     found(number, mode);
                 }
             }
