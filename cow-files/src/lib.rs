@@ -9,6 +9,7 @@
 //!
 //! How it works: docs/files.md.
 
+mod archive;
 mod changed;
 mod data;
 mod error;
@@ -24,6 +25,7 @@ mod remove;
 mod status;
 mod walk;
 
+pub use archive::{Archived, tar_in, tar_out};
 pub use data::{Content, each_piece};
 pub use error::{Error, Result};
 pub use extract::{Extract, Extracted, extract, is_root};

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::image::Image;
-use crate::paths::{join, split};
+use crate::paths::split;
 use crate::remove::unname;
 use ext::{Changes, Error, Ext, Inode, InodeNumber, NewInode, RenameFlags, Time, Xattr, XattrMode};
 
@@ -21,6 +21,12 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
+    /// Root's, of now, with this type and these permissions.
+    pub(crate) fn plain(mode: u16) -> Attributes {
+        let (device, xattrs) = ((0, 0), Vec::new());
+        Attributes { mode, uid: 0, gid: 0, atime: None, mtime: None, device, xattrs }
+    }
+
     fn new_inode(&self) -> NewInode {
         NewInode { mode: self.mode, uid: self.uid, gid: self.gid, device: self.device }
     }
@@ -178,14 +184,4 @@ impl Drop for NewFile<'_> {
 pub(crate) fn parent_of<'p>(image: &Image, path: &'p [u8]) -> Result<(InodeNumber, &'p [u8])> {
     let (parent, name) = split(path).ok_or_else(|| image.at(path)(Error::Exists))?;
     Ok((image.follow(parent)?.number, name))
-}
-
-/// All directories of a path, made where they are missing.
-pub(crate) fn directories(image: &Image, path: &[u8], a: &Attributes) -> Result<InodeNumber> {
-    let (mut here, mut at) = (Ext::ROOT, b"/".to_vec());
-    for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
-        at = join(&at, name);
-        here = directory(&image.ext, here, name, a).map_err(image.at(&at))?.0;
-    }
-    Ok(here)
 }

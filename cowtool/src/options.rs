@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Extract(files::Extract),
     Put(files::Put),
     Rm(files::Rm),
+    TarOut(files::TarOut),
+    TarIn(files::TarIn),
     Commit(Commit),
     Convert(Convert),
     Rebase(Rebase),

@@ -43,6 +43,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Extract(o) => files::extract(cx, &o),
         Command::Put(o) => files::put(cx, &o),
         Command::Rm(o) => files::rm(cx, &o),
+        Command::TarOut(o) => files::tar_out(cx, &o),
+        Command::TarIn(o) => files::tar_in(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),
         Command::Locks(o) => info::locks(cx, &o),
         Command::Completions { shell } => meta::completions(cx, shell),

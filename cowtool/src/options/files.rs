@@ -147,6 +147,32 @@ pub(crate) struct Rm {
     pub(crate) recursive: bool,
 }
 
+/// Write files of a disk as an archive of tar's, with owners, times, attributes, links and holes
+#[derive(Debug, Args)]
+pub(crate) struct TarOut {
+    #[command(flatten)]
+    pub(crate) at: Where,
+    /// Their paths inside
+    #[arg(default_value = "/")]
+    pub(crate) paths: Vec<OsString>,
+    /// The archive (default: standard output)
+    #[arg(short, long, value_name = "ARCHIVE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Put the content of an archive of tar's into a disk
+#[derive(Debug, Args)]
+pub(crate) struct TarIn {
+    #[command(flatten)]
+    pub(crate) at: Into,
+    /// The directory inside that it goes into
+    #[arg(default_value = "/")]
+    pub(crate) target: OsString,
+    /// The archive (default: standard input)
+    #[arg(short, long, value_name = "ARCHIVE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
 fn parse_mode(text: &str) -> Result<u16, String> {
     let mode = u16::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777);
     mode.ok_or_else(|| "permissions in octal are wanted, such as 644".to_owned())

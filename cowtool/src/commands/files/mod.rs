@@ -3,11 +3,13 @@
 mod extract;
 mod list;
 mod read;
+mod tar;
 mod write;
 
 pub(crate) use extract::run as extract;
 pub(crate) use list::{find, ls};
 pub(crate) use read::run as cat;
+pub(crate) use tar::{tar_in, tar_out};
 pub(crate) use write::{put, rm};
 
 use cli_common::complain;
