@@ -12,6 +12,7 @@
 mod archive;
 mod changed;
 mod data;
+mod diff;
 mod error;
 mod extract;
 mod image;
@@ -27,6 +28,7 @@ mod walk;
 
 pub use archive::{Archived, tar_in, tar_out};
 pub use data::{Content, each_piece};
+pub use diff::{Lines, only, patch, stat};
 pub use error::{Error, Result};
 pub use extract::{Extract, Extracted, extract, is_root};
 pub use image::{How, Image};

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Info(One),
     Map(Map),
     Check(Check),
-    Diff(Two),
+    Diff(files::Diff),
     Compare(Two),
     Status(Status),
     Ls(files::Ls),

@@ -12,7 +12,7 @@ pub(crate) fn run(cx: Context, options: &Status) -> anyhow::Result<Outcome> {
     cx.report(found, text)
 }
 
-fn text(status: &cow_files::Status) -> String {
+pub(crate) fn text(status: &cow_files::Status) -> String {
     let mut lines: Vec<String> = status.changes.iter().map(line).collect();
     if lines.is_empty() {
         lines.push("no file has changed".into());

@@ -147,6 +147,42 @@ pub(crate) struct Rm {
     pub(crate) recursive: bool,
 }
 
+/// Compare two disks, by bytes or by files: exit 0 same, 1 different, 2 trouble
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// A COW file or a raw image; of files, the older side
+    pub(crate) a: PathBuf,
+    /// Another one; without it, what is below A (which then is the older side)
+    pub(crate) b: Option<PathBuf>,
+    /// Take no locks
+    #[arg(short = 'U', long)]
+    pub(crate) unlocked: bool,
+    /// Tell which files differ, and how
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// Only these files, and what is below them (with --files)
+    #[arg(requires = "files")]
+    pub(crate) paths: Vec<OsString>,
+    /// As a patch, which patch -p1 takes (with --files)
+    #[arg(short, long, requires = "files", conflicts_with = "stat")]
+    pub(crate) patch: bool,
+    /// How many lines of each are new, and gone (with --files)
+    #[arg(long, requires = "files")]
+    pub(crate) stat: bool,
+    /// Number of the partition that is meant, 0 for the whole disk (with --files)
+    #[arg(long, value_name = "N", requires = "files")]
+    pub(crate) partition: Option<u32>,
+    /// Tell of directories whose time alone has changed, too (with --files)
+    #[arg(long, requires = "files")]
+    pub(crate) directory_times: bool,
+}
+
+impl Diff {
+    pub(crate) fn two(&self) -> super::Two {
+        super::Two { a: self.a.clone(), b: self.b.clone(), unlocked: self.unlocked }
+    }
+}
+
 /// Write files of a disk as an archive of tar's, with owners, times, attributes, links and holes
 #[derive(Debug, Args)]
 pub(crate) struct TarOut {

@@ -1,11 +1,13 @@
 //! What works on the files inside a disk: one file a command.
 
+mod diff;
 mod extract;
 mod list;
 mod read;
 mod tar;
 mod write;
 
+pub(crate) use diff::run as diff;
 pub(crate) use extract::run as extract;
 pub(crate) use list::{find, ls};
 pub(crate) use read::run as cat;
