@@ -110,6 +110,25 @@ impl Image {
         Ok(Image { path, place, ext, chain, base })
     }
 
+    /// One that was made anew.
+    pub(crate) fn made(path: PathBuf, place: Place, ext: Ext, base: (u64, u64)) -> Image {
+        Image { path, place, ext, chain: None, base }
+    }
+
+    /// The disk, as it is seen.
+    pub(crate) fn disk(&self) -> Result<Arc<dyn BlockDevice>> {
+        Ok(self.open_chain()?.device(self.without())?)
+    }
+
+    fn without(&self) -> usize {
+        self.chain.as_ref().map_or(0, |(_, without)| *without)
+    }
+
+    pub(crate) fn open_chain(&self) -> Result<&Chain> {
+        let chain = self.chain.as_ref().map(|(chain, _)| &**chain);
+        chain.ok_or_else(|| Error::Refused(format!("\"{}\" is not a COW file", self.path.display())))
+    }
+
     /// The COW files that it is made of, the topmost first; none for a raw image.
     pub fn layers(&self) -> &[Layer] {
         self.chain.as_ref().map_or(&[], |(chain, without)| &chain.layers[*without..])

@@ -23,6 +23,7 @@ mod paths;
 mod put;
 mod ranges;
 mod remove;
+mod select;
 mod status;
 mod walk;
 
@@ -37,5 +38,6 @@ pub use owner::{Owner, parse_owner};
 pub use paths::text;
 pub use put::{Put, Written, put};
 pub use remove::remove;
+pub use select::{Choice, Form, Selected, select};
 pub use status::{Ask, Change, Fate, Status, What, compare_files, status};
 pub use walk::{Node, Step, walk};

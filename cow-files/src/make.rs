@@ -153,9 +153,20 @@ impl<'a> NewFile<'a> {
     }
 
     /// Its size and attributes, then its name.
-    pub(crate) fn finish(mut self, parent: InodeNumber, size: u64, a: &Attributes) -> Result<InodeNumber> {
+    pub(crate) fn finish(self, parent: InodeNumber, size: u64, a: &Attributes) -> Result<InodeNumber> {
+        let name = split(&self.path).map(|(_, name)| name.to_vec()).unwrap_or_default();
+        self.finish_under(parent, &name, size, a)
+    }
+
+    /// The same, under another name than that of its path.
+    pub(crate) fn finish_under(
+        mut self,
+        parent: InodeNumber,
+        name: &[u8],
+        size: u64,
+        a: &Attributes,
+    ) -> Result<InodeNumber> {
         let ext = &self.image.ext;
-        let name = split(&self.path).map(|(_, name)| name).unwrap_or_default();
         let done = (|| {
             if ext.inode(self.number)?.size != size {
                 ext.truncate(self.number, size)?;

@@ -24,7 +24,7 @@ pub use adjust::{Adjusted, compact, identify, rebase, relocate};
 pub use base::{Base, BaseFormat};
 pub use compare::{Disk, compare};
 pub use convert::{Converted, Form, convert};
-pub use create::{Content, Create, Created, create};
+pub use create::{Content, Create, Created, create, like_top};
 pub use error::{Error, Result};
 pub use inspect::{Below, Info, Lock, info, locks, map};
 pub use snapshot::{Snapshot, revert, snapshot};

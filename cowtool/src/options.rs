@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Extract(files::Extract),
     Put(files::Put),
     Rm(files::Rm),
+    Merge(files::Merge),
     TarOut(files::TarOut),
     TarIn(files::TarIn),
     Commit(Commit),

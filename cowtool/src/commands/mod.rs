@@ -44,6 +44,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Extract(o) => files::extract(cx, &o),
         Command::Put(o) => files::put(cx, &o),
         Command::Rm(o) => files::rm(cx, &o),
+        Command::Merge(o) => files::merge(cx, &o),
         Command::TarOut(o) => files::tar_out(cx, &o),
         Command::TarIn(o) => files::tar_in(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),

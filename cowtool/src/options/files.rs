@@ -183,6 +183,39 @@ impl Diff {
     }
 }
 
+/// Keep a part of a session: a new image with the changes of some files (uml_moo and commit take all)
+#[derive(Debug, Args)]
+#[group(id = "choice", required = true, multiple = false, args = ["only", "exclude"])]
+pub(crate) struct Merge {
+    /// The COW file
+    pub(crate) cow: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// The image to make
+    #[arg(long, value_name = "NEW")]
+    pub(crate) into: PathBuf,
+    /// Only the changes at these paths, and below them
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) only: Vec<OsString>,
+    /// All changes but those at these paths, and below them
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) exclude: Vec<OsString>,
+    /// What the new image is: raw, or a COW file on the same base
+    #[arg(long, value_enum, default_value = "raw", value_name = "FORM")]
+    pub(crate) to: MergeForm,
+    /// Replace an existing file
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum MergeForm {
+    /// A flat image
+    Raw,
+    /// A COW file on the same base
+    Cow,
+}
+
 /// Write files of a disk as an archive of tar's, with owners, times, attributes, links and holes
 #[derive(Debug, Args)]
 pub(crate) struct TarOut {

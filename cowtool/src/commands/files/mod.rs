@@ -3,6 +3,7 @@
 mod diff;
 mod extract;
 mod list;
+mod merge;
 mod read;
 mod tar;
 mod write;
@@ -10,6 +11,7 @@ mod write;
 pub(crate) use diff::run as diff;
 pub(crate) use extract::run as extract;
 pub(crate) use list::{find, ls};
+pub(crate) use merge::run as merge;
 pub(crate) use read::run as cat;
 pub(crate) use tar::{tar_in, tar_out};
 pub(crate) use write::{put, rm};
