@@ -155,7 +155,11 @@ impl Work<'_> {
                 Err(Errno::NXIO) => break,
                 Err(_) => at,
             };
-            let n = file.read_at(&mut buf, at).map_err(Error::io("reading", source))?;
+            let most = match rustix::fs::seek(&file, SeekFrom::Hole(at)) {
+                Ok(hole) if hole > at => PIECE.min((hole - at) as usize),
+                _ => PIECE,
+            };
+            let n = file.read_at(&mut buf[..most], at).map_err(Error::io("reading", source))?;
             if n == 0 {
                 break;
             }

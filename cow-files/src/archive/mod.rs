@@ -3,6 +3,7 @@
 
 mod keys;
 mod read;
+mod reader;
 mod sparse;
 mod write;
 

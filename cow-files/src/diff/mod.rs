@@ -8,9 +8,11 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::paths::tidy;
 use crate::status::{Change, Fate, Status, What};
+use crate::walk::{Step, walk};
 use block_device::Observer;
 use ext::Inode;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// Files longer than this are not compared by lines.
 const LONGEST: u64 = 64 << 20;
@@ -158,7 +160,12 @@ pub fn patch(
     observer: &dyn Observer,
     take: &mut dyn FnMut(&[u8]),
 ) -> Result<()> {
-    for change in &status.changes {
+    let mut all = status.changes.clone();
+    for change in status.changes.iter().filter(|c| c.fate == Fate::Renamed && c.kind == "directory") {
+        moved_along(new, change, status, observer, &mut all)?;
+    }
+    all.sort_by(|a, b| a.raw.cmp(&b.raw));
+    for change in &all {
         if observer.cancelled() {
             return Err(Error::Cancelled(""));
         }
@@ -180,6 +187,36 @@ pub fn patch(
         }
     }
     Ok(())
+}
+
+/// Adds the files that have moved only because a directory has: a patch knows no directories.
+fn moved_along(
+    new: &Image,
+    directory: &Change,
+    status: &Status,
+    observer: &dyn Observer,
+    out: &mut Vec<Change>,
+) -> Result<()> {
+    let told: HashSet<&[u8]> = status
+        .changes
+        .iter()
+        .filter(|c| c.fate != Fate::Deleted && c.raw != directory.raw)
+        .map(|c| &c.raw[..])
+        .collect();
+    let from = directory.raw_from.as_deref().unwrap_or_default();
+    walk(new, &directory.raw, observer, &mut |node| {
+        if told.contains(&node.path[..]) {
+            let moves_itself = |c: &&Change| c.raw == node.path && c.fate != Fate::Changed;
+            return Ok(if status.changes.iter().any(|c| moves_itself(&c)) { Step::Past } else { Step::Into });
+        }
+        if !node.inode.is_directory() {
+            let inode = Some(&node.inode);
+            let before = [from, &node.path[directory.raw.len()..]].concat();
+            let change = Change::new(node.path.clone(), Fate::Renamed, inode, inode);
+            out.push(change.renamed_from(&before));
+        }
+        Ok(Step::Into)
+    })
 }
 
 fn one_patch(old: &Image, new: &Image, both: &Change2<'_>) -> Result<Vec<u8>> {

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::make::{self, NewFile};
 use crate::paths::{split, text};
-use crate::status::{Change, Fate, What};
+use crate::status::{Change, Compare, Fate, What};
 use block_device::Observer;
 use ext::{Ext, Inode, InodeNumber, RenameFlags};
 use std::collections::{HashMap, HashSet};
@@ -191,7 +191,7 @@ impl Work<'_> {
 
     /// A name of the base's goes. What it named stays for now: another name may be coming.
     fn remove(&mut self, change: &Change) -> Result<()> {
-        let (parent, name) = self.place_before(&change.raw)?;
+        let (parent, name) = self.place_before(change.raw_from.as_deref().unwrap_or(&change.raw))?;
         let failed = self.to.at(&change.raw);
         let ext = &self.to.ext;
         let Some(there) = make::existing(ext, parent, name).map_err(&failed)? else { return Ok(()) };
@@ -224,7 +224,8 @@ impl Work<'_> {
         let twin = self.twin(&inode);
         if let Some(twin) = twin {
             // The link takes it off the list of those without a name.
-            return make::put_under(ext, twin, parent, name).map_err(self.to.at(path));
+            make::put_under(ext, twin, parent, name).map_err(self.to.at(path))?;
+            return self.bring(&inode, twin, path);
         }
         let a = attributes(self.session, path, &inode)?;
         let number = match inode.kind() {
@@ -250,11 +251,20 @@ impl Work<'_> {
             None if inode.is_directory() => self.to.find(&change.raw)?.number,
             None => return Ok(()),
         };
-        if change.what.contains(&What::Content) && inode.is_regular() {
-            fill(self.session, &inode, self.to, number, &change.raw)?;
+        self.bring(&inode, number, &change.raw)
+    }
+
+    /// Gives an inode of the copy what the session's has and the base's had not.
+    fn bring(&mut self, inode: &Inode, number: InodeNumber, path: &[u8]) -> Result<()> {
+        let before = self.to.ext.inode(number).map_err(self.to.at(path))?;
+        let (ask, blocks) = (crate::Ask { directory_times: true }, None);
+        let what =
+            Compare { old: self.to, new: self.session, blocks, ask }.differences(path, &before, inode)?;
+        if what.contains(&What::Content) && inode.is_regular() {
+            fill(self.session, inode, self.to, number, path)?;
         }
-        if !change.what.is_empty() {
-            dress(self.session, &inode, self.to, number, &change.raw)?;
+        if what.iter().any(|w| *w != What::Links) {
+            dress(self.session, inode, self.to, number, path)?;
         }
         Ok(())
     }

@@ -30,8 +30,10 @@ pub(crate) fn changes(compare: &Compare<'_>, pairs: &Pairs, observer: &dyn Obser
     };
     work.moved(&links)?;
     for (link, from, to) in &links.replaced {
-        if let Some(path) = work.after.path(link)? {
-            work.changed(path, &work.old_inode(*from)?, &work.new_inode(*to)?)?;
+        let (old, new) = (work.old_inode(*from)?, work.new_inode(*to)?);
+        let what = compare.differences(&link.name, &old, &new)?;
+        if !what.is_empty() {
+            work.tell(link, Change::new(Vec::new(), Fate::Changed, Some(&old), Some(&new)).with(what))?;
         }
     }
     work.stayed(&links, observer)?;
@@ -175,6 +177,15 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Tells a change of what has the same name in the same directory as before, wherever that is.
+    fn tell(&mut self, link: &Link, change: Change) -> Result<()> {
+        if let Some(path) = self.after.path(link)? {
+            let before = self.before.path(link)?;
+            self.out.push(change.at(path, before));
+        }
+        Ok(())
+    }
+
     /// What differs and has the names that it had.
     fn stayed(&mut self, links: &Links, observer: &dyn Observer) -> Result<()> {
         let mut told: HashSet<Link> = links.new.iter().map(|(link, _)| link.clone()).collect();
@@ -196,15 +207,17 @@ impl Work<'_> {
             if !new.is_directory() {
                 wanted.insert(*number, left);
                 found.insert(*number, change);
-            } else if let (0, Some(path)) =
-                (names.get(number).copied().unwrap_or(0), self.after.directory(*number)?)
-            {
-                self.out.push(Change { path: crate::text(&path), raw: path, ..change });
+            } else if names.get(number).is_none() {
+                match self.after.above(*number)?.filter(|_| *number != ext::Ext::ROOT) {
+                    Some((directory, name)) => self.tell(&Link { directory, name }, change)?,
+                    None if *number == ext::Ext::ROOT => self.out.push(change.at(b"/".to_vec(), None)),
+                    None => {}
+                }
             }
         }
         for (number, link) in self.after.of_files(wanted, &told, observer)? {
-            if let (Some(change), Some(path)) = (found.get(&number), self.after.path(&link)?) {
-                self.out.push(Change { path: crate::text(&path), raw: path, ..change.clone() });
+            if let Some(change) = found.get(&number) {
+                self.tell(&link, change.clone())?;
             }
         }
         Ok(())

@@ -64,7 +64,7 @@ pub struct Change {
     /// The name that it had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// That name as it is.
+    /// That name as it is; also of what has moved only because its directory has.
     #[serde(skip)]
     pub raw_from: Option<Vec<u8>>,
     /// What differs.
@@ -142,6 +142,12 @@ impl Change {
             size: (sizes != (None, None)).then_some(sizes),
             inodes: (old.map(|i| i.number), new.map(|i| i.number)),
         }
+    }
+
+    /// The same, at a path. `before` is where it was, if a directory above it has moved.
+    pub(crate) fn at(self, path: Vec<u8>, before: Option<Vec<u8>>) -> Change {
+        let raw_from = before.filter(|b| *b != path);
+        Change { path: crate::text(&path), raw: path, raw_from, ..self }
     }
 
     pub(crate) fn with(mut self, what: Vec<What>) -> Change {

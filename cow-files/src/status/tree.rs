@@ -55,7 +55,8 @@ pub(crate) fn changes(compare: &Compare<'_>, observer: &dyn Observer) -> Result<
         // What lies in a directory that was moved has moved with it.
         if moved_along(path, from, &old, &new) {
             if !what.is_empty() {
-                out.push(Change::new(path.clone(), Fate::Changed, Some(before), Some(inode)).with(what));
+                let change = Change::new(path.clone(), Fate::Changed, Some(before), Some(inode)).with(what);
+                out.push(change.at(path.clone(), Some(from.clone())));
             }
             continue;
         }

@@ -10,7 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::UNIX_EPOCH;
+
+/// Held by each test: a program that another one starts has, between its fork and its exec, all that is open here, locks too.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(crate) fn run(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"))
@@ -30,6 +37,8 @@ pub(crate) fn text(path: &Path) -> &str {
 
 /// An image with a file system of these options, with the content of a directory.
 pub(crate) fn image(path: &Path, mib: u64, options: &[&str], from: &Path) {
+    // A new inode: the loop device of the last mount may be on its way out still.
+    let _ = fs::remove_file(path);
     fs::File::create(path).unwrap().set_len(mib << 20).unwrap();
     let mut args = vec!["-q", "-F", "-d", text(from)];
     args.extend(options);
