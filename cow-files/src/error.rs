@@ -38,6 +38,14 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// An archive.
+    #[error("{action} the archive: {}", cow_format::strerror(source))]
+    Archive {
+        /// What was being done, as a participle.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// Refused, for a reason and with a way out that the text gives.
     #[error("{0}")]
     Refused(String),

@@ -1,4 +1,5 @@
 //! What a session changed: random sessions on a mount of the host kernel's, and what that shows of both disks afterwards.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 #[path = "common/session.rs"]
@@ -101,7 +102,7 @@ fn same(ours: &Told, theirs: &Told, hint: &str) {
 }
 
 /// A random session on a file system of these options; all that is compared.
-fn one(dir: &Path, options: &[&str], seed: u64, steps: usize) -> Option<usize> {
+fn one(dir: &Path, options: &[&str], seed: u64, steps: usize, killed: bool) -> Option<usize> {
     let mut rng = Rng(seed | 1);
     let (base, changed, session) = (dir.join("base.img"), dir.join("changed.img"), dir.join("s.cow"));
     let _ = fs::remove_dir_all(dir.join("tree"));
@@ -115,10 +116,22 @@ fn one(dir: &Path, options: &[&str], seed: u64, steps: usize) -> Option<usize> {
         for n in 0..steps {
             session::step(mount.path(), &mut rng, n);
         }
+        if killed {
+            // As the disk is when the guest is killed: what is committed lies in the journal.
+            common::must("sync", &["-f", common::text(mount.path())]);
+            fs::copy(&changed, dir.join("killed.img")).unwrap();
+        }
+    }
+    if killed {
+        fs::rename(dir.join("killed.img"), &changed).unwrap();
     }
     cow(&session, &base, Some(&changed));
     let theirs = {
         let a = Mount::new(&base, dir.join("a"), "ro,noload")?;
+        if killed {
+            // The host's kernel replays it, onto the image; the COW file has it still.
+            Mount::new(&changed, dir.join("b"), "rw")?;
+        }
         let b = Mount::new(&changed, dir.join("b"), "ro,noload")?;
         expected(&tree(a.path()), &tree(b.path()))
     };
@@ -127,6 +140,7 @@ fn one(dir: &Path, options: &[&str], seed: u64, steps: usize) -> Option<usize> {
     let found = status(&open(&session), Ask::default(), &Unobserved);
     let found = found.unwrap_or_else(|e| panic!("{hint}: {e}"));
     same(&told(&found), &theirs, &hint);
+    assert_eq!(found.recovered, killed, "{hint}");
     // Against the base by its own name; and both ways.
     let found = compare_files(&open(&base), &open(&session), Ask::default(), &Unobserved).unwrap();
     same(&told(&found), &theirs, &hint);
@@ -152,7 +166,7 @@ fn random_sessions_are_told_as_the_host_sees_them() {
     for (n, options) in shapes.iter().enumerate() {
         for round in 0..rounds {
             let seed = 1000 * n as u64 + round + 17;
-            let Some(changes) = one(dir.path(), options, seed, 20 + 25 * (round as usize % 4)) else {
+            let Some(changes) = one(dir.path(), options, seed, 20 + 25 * (round as usize % 4), false) else {
                 return;
             };
             all += changes;
@@ -160,6 +174,55 @@ fn random_sessions_are_told_as_the_host_sees_them() {
     }
     println!("{all} changes told");
     assert!(all > 100);
+}
+
+/// The journal of a session that was killed is replayed in memory: what is told is what the host's kernel makes of it.
+#[test]
+fn killed_sessions_are_told_as_the_host_recovers_them() {
+    let _alone = common::alone();
+    let dir = tempfile::tempdir().unwrap();
+    for seed in 40..46 {
+        let options: &[&str] = if seed % 2 == 0 { &["-b", "1024"] } else { &["-b", "4096"] };
+        let options = [&["-t", "ext4", "-I", "256", "-J", "size=4"], options].concat();
+        if one(dir.path(), &options, seed, 40, true).is_none() {
+            return;
+        }
+    }
+}
+
+/// The only partition that can be meant is found; a session that divided the disk anew is told by its trees.
+#[test]
+fn a_file_system_in_a_partition() {
+    let _alone = common::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    fs::create_dir(at.join("tree")).unwrap();
+    sample(&at.join("tree"), &mut Rng(5));
+    image(&at.join("part"), 12, &["-t", "ext4"], &at.join("tree"));
+    let (base, changed, session) = (at.join("base.img"), at.join("changed.img"), at.join("s.cow"));
+    fs::File::create(&base).unwrap().set_len(16 << 20).unwrap();
+    fs::write(at.join("script"), "label: gpt\nsize=1M, type=U\nsize=12M\n").unwrap();
+    common::must(
+        "sh",
+        &["-c", &format!("sfdisk -q {} < {}", common::text(&base), common::text(&at.join("script")))],
+    );
+    let bytes = fs::read(at.join("part")).unwrap();
+    fs::OpenOptions::new().write(true).open(&base).unwrap().write_all_at(&bytes, 2 << 20).unwrap();
+    common::must("debugfs", &["-w", "-R", "rm /d0/s0/f2", common::text(&at.join("part"))]);
+    common::must("debugfs", &["-w", "-R", "set_inode_field /d1 mode 040700", common::text(&at.join("part"))]);
+    fs::copy(&base, &changed).unwrap();
+    let bytes = fs::read(at.join("part")).unwrap();
+    fs::OpenOptions::new().write(true).open(&changed).unwrap().write_all_at(&bytes, 2 << 20).unwrap();
+    cow(&session, &base, Some(&changed));
+    for partition in [None, Some(2)] {
+        let image = Image::open(&session, &How { partition, ..How::default() }).unwrap();
+        assert_eq!((image.place.partition, image.place.start), (2, 2 << 20));
+        let found = status(&image, Ask::default(), &Unobserved).unwrap();
+        let short: Vec<_> = found.changes.iter().map(|c| (c.path.as_str(), c.fate)).collect();
+        assert_eq!(short, [("/d0/s0/f2", Fate::Deleted), ("/d1", Fate::Changed)]);
+    }
+    let e = Image::open(&session, &How { partition: Some(1), ..How::default() }).err().unwrap();
+    assert!(e.to_string().contains("partition 1 holds no file system"), "{e}");
 }
 
 /// Data whose inode was not committed when the session was killed: the block alone has changed.

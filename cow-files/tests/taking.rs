@@ -1,4 +1,5 @@
 //! Files taken out and put in, against the host kernel's mount of the same image, and GNU tar.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -10,7 +10,6 @@ use crate::put::Written;
 use block_device::Observer;
 use ext::InodeNumber;
 use std::io::{self, Read};
-use std::path::Path;
 use tar::EntryType;
 
 /// Bytes that are read at once.
@@ -40,7 +39,7 @@ pub fn tar_in(image: &Image, from: impl Read, target: &[u8], observer: &dyn Obse
 }
 
 fn failed(e: io::Error) -> Error {
-    Error::io("reading", Path::new("the archive"))(e)
+    Error::Archive { action: "reading", source: e }
 }
 
 struct Work<'a> {

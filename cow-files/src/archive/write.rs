@@ -12,7 +12,6 @@ use ext::{Flags, Inode, InodeNumber};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::Path;
 use tar::{EntryType, Header};
 
 /// What a field of eight octal digits can have, and one of twelve.
@@ -62,7 +61,7 @@ pub fn tar_out(
 }
 
 fn failed(e: io::Error) -> Error {
-    Error::io("writing", Path::new("the archive"))(e)
+    Error::Archive { action: "writing", source: e }
 }
 
 /// What stands in the header and the extended header of one entry.

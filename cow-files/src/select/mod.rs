@@ -43,8 +43,8 @@ pub struct Selected {
     pub warnings: Vec<String>,
 }
 
-/// Makes a new image with a part of what a session changed. A name that was moved counts as at both of its paths. The image appears complete, or
-/// not at all; the session and its base stay as they are.
+/// Makes a new image with a part of what a session changed. A name that was moved counts as at both of its paths. The image appears complete, in
+/// place of what has its name, or not at all; the session and its base stay as they are.
 ///
 /// # Errors
 /// [`Error::Refused`] where no change is meant, or the session has made another file system of it; those of reading and writing;
@@ -53,7 +53,7 @@ pub fn select(
     session: &Image,
     choice: &Choice,
     into: &Path,
-    (form, replace): (Form, bool),
+    form: Form,
     observer: &dyn Observer,
 ) -> Result<Selected> {
     let base = session.open_below()?;
@@ -75,9 +75,9 @@ pub fn select(
             found.into_iter().filter(|c| !paths.meet(c)).collect()
         }
     };
-    let target = target::Target::create(session, &base, into, form, replace, observer)?;
+    let target = target::Target::create(session, &base, into, form, observer)?;
     let warnings = apply::apply(&base, session, &target.image, &taken, observer)?;
-    target.publish(replace)?;
+    target.publish()?;
     Ok(Selected { all, taken, warnings })
 }
 

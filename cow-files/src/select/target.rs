@@ -29,15 +29,8 @@ impl Target {
         base: &Image,
         into: &Path,
         form: Form,
-        replace: bool,
         observer: &dyn Observer,
     ) -> Result<Target> {
-        if !replace && std::fs::symlink_metadata(into).is_ok() {
-            return Err(Error::Refused(format!(
-                "\"{}\" is there already: --force replaces it",
-                into.display()
-            )));
-        }
         let chain = session.open_chain()?;
         let in_use = std::iter::once(chain.base.path()).chain(chain.layers.iter().map(|l| l.path()));
         let target = std::fs::canonicalize(into).ok();
@@ -77,11 +70,11 @@ impl Target {
     }
 
     /// Closes the file system, and gives the image its name.
-    pub(super) fn publish(self, replace: bool) -> Result<()> {
+    pub(super) fn publish(self) -> Result<()> {
         self.image.close()?;
         match self.making {
-            Making::Raw(new) => new.publish(replace).map_err(Error::io("creating", &self.path)).map(drop),
-            Making::Cow(new) => Ok(new.publish(replace).map(drop)?),
+            Making::Raw(new) => new.publish(true).map_err(Error::io("creating", &self.path)).map(drop),
+            Making::Cow(new) => Ok(new.publish(true).map(drop)?),
         }
     }
 }

@@ -191,7 +191,7 @@ pub(crate) struct Merge {
     pub(crate) cow: PathBuf,
     #[command(flatten)]
     pub(crate) which: Which,
-    /// The image to make
+    /// The image to make; one that is there is replaced when the new one is complete
     #[arg(long, value_name = "NEW")]
     pub(crate) into: PathBuf,
     /// Only the changes at these paths, and below them
@@ -203,9 +203,6 @@ pub(crate) struct Merge {
     /// What the new image is: raw, or a COW file on the same base
     #[arg(long, value_enum, default_value = "raw", value_name = "FORM")]
     pub(crate) to: MergeForm,
-    /// Replace an existing file
-    #[arg(short, long)]
-    pub(crate) force: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

@@ -17,7 +17,7 @@ pub(crate) fn run(cx: Context, options: &Merge) -> anyhow::Result<Outcome> {
         MergeForm::Raw => Form::Raw,
         MergeForm::Cow => Form::Cow,
     };
-    let done = cow_files::select(&session, &choice, &options.into, (form, options.force), &cx.reporter);
+    let done = cow_files::select(&session, &choice, &options.into, form, &cx.reporter);
     cx.report(done, |d| {
         warn(&d.warnings);
         let mut lines: Vec<String> = d.taken.iter().map(status::line).collect();

@@ -4,6 +4,7 @@ use super::warn;
 use crate::context::Context;
 use crate::options::files::{TarIn, TarOut, bytes};
 use anyhow::Context as _;
+use block_device::NewFile;
 use cli_common::{Outcome, plural, size};
 use cow_files::Image;
 use std::fs::File;
@@ -17,9 +18,14 @@ pub(crate) fn tar_out(mut cx: Context, options: &TarOut) -> anyhow::Result<Outco
     let image = Image::open(&options.at.image, &options.at.which.how())?;
     let paths = bytes(&options.paths);
     if let Some(path) = &options.file {
-        let file = File::create(path).with_context(|| format!("making \"{}\"", path.display()))?;
-        let out = BufWriter::with_capacity(BUFFER, file);
+        let made = || format!("making \"{}\"", path.display());
+        // Complete under its name, or not there.
+        let new = NewFile::create(path, 0).with_context(made)?;
+        let out = BufWriter::with_capacity(BUFFER, new.device().file());
         let done = cow_files::tar_out(&image, &paths, out, &cx.reporter);
+        if done.is_ok() {
+            new.publish(true).with_context(made)?;
+        }
         return cx.report(done, |d| {
             warn(&d.warnings);
             format!(
