@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// A client that takes nothing of what it asked for, for so long, is gone.
 const SEND_PATIENCE: Duration = Duration::from_secs(60);
 
+/// As long as that when the server is to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a thread looks for the next request before it sleeps. To wake a thread whose CPU has gone to rest costs about half of that.
 const SPIN: Duration = Duration::from_micros(50);
 
@@ -105,6 +108,19 @@ impl Link {
         wait(&mut fds, deadline)?;
         Ok(fds[1].revents().is_empty())
     }
+
+    /// Waits until the client takes more.
+    fn wait_for_output(&self) -> io::Result<()> {
+        let output = || PollFd::from_borrowed_fd(self.output().as_fd(), PollFlags::OUT);
+        if !self.stop.is_set() {
+            let mut fds = [output(), PollFd::new(&self.stop, PollFlags::IN)];
+            wait(&mut fds, Some(Instant::now() + SEND_PATIENCE))?;
+            if !fds[0].revents().is_empty() {
+                return Ok(());
+            }
+        }
+        wait(&mut [output()], Some(Instant::now() + STOP_PATIENCE))
+    }
 }
 
 /// `poll(2)` until something is there.
@@ -154,10 +170,7 @@ impl Wire for Link {
             match sent {
                 Ok(n) => bytes = &bytes[n..],
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    let mut fds = [PollFd::from_borrowed_fd(self.output().as_fd(), PollFlags::OUT)];
-                    wait(&mut fds, Some(Instant::now() + SEND_PATIENCE))?;
-                }
+                Err(Errno::AGAIN) => self.wait_for_output()?,
                 Err(e) => return Err(e.into()),
             }
         }

@@ -90,12 +90,13 @@ impl Server<'_> {
                     continue;
                 }
                 let link = Link::socket(socket, self.stop.clone(), crowd.clone());
-                let crowd = crowd.clone();
+                let left = crowd.clone();
                 let serve = move || {
                     self.serve_link(link);
-                    crowd.leave();
+                    left.leave();
                 };
                 if let Err(e) = Builder::new().name("nbd-client".into()).spawn_scoped(scope, serve) {
+                    crowd.leave();
                     (self.report)(&format!("a thread for a connection: {e}"));
                 }
             }

@@ -1,6 +1,9 @@
 //! The fuzzers' corpus, replayed through the fuzzers' own functions: what was found once stays found, and `cargo test` needs neither
 //! `cargo fuzz` nor a sanitizer for it.
 
+// The functions are the fuzzers', whose way to complain is to panic.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 
 use crate::{client, same};
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use whole_program_tests::*;
 
@@ -102,4 +104,26 @@ fn a_tcp_port_that_was_free() {
     let size = run(Command::new("nbdinfo").args(["--size", served.uri()])).expect(0).stdout;
     assert_eq!(size, "1048576\n");
     served.stop();
+}
+
+#[test]
+fn a_client_that_takes_nothing_does_not_keep_it_from_ending() {
+    let place = Place::new();
+    let served = Served::start(place.dir(), &["top.cow"]);
+    let mut client = UnixStream::connect(place.path("top.cow.sock")).unwrap();
+    let mut hello = [0; 18];
+    client.read_exact(&mut hello).unwrap();
+    // Client flags; NBD_OPT_EXPORT_NAME without a name.
+    client.write_all(b"\0\0\0\x03IHAVEOPT\0\0\0\x01\0\0\0\0").unwrap();
+    let mut size_and_flags = [0; 10];
+    client.read_exact(&mut size_and_flags).unwrap();
+    // Ten reads of the whole disk: more than any socket buffers.
+    for cookie in 0..10u64 {
+        let head = [&[0x25, 0x60, 0x95, 0x13, 0, 0, 0, 0][..], &cookie.to_be_bytes()].concat();
+        client.write_all(&[&head[..], &0u64.to_be_bytes(), &(1u32 << 20).to_be_bytes()].concat()).unwrap();
+    }
+    // The first bytes of the first answer: from here on it is stuck.
+    client.read_exact(&mut size_and_flags).unwrap();
+    let (code, text) = served.end("TERM");
+    assert_eq!(code, Some(0), "{text}");
 }
