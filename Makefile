@@ -36,6 +36,8 @@ test-long: test
 bench:
 	scripts/setup.sh bench
 	$(CARGO) run --release -p bench
+	$(CARGO) build --release --quiet -p cowtool
+	bench/status.sh target/release/cowtool
 
 lint:
 	$(CARGO) fmt --all --check
