@@ -216,11 +216,20 @@ fn what_leads_out_is_refused() {
         made.at.join("flat.img")
     });
     // An archive that is none, or ends early.
-    for bytes in [&b"no archive at all"[..], &[0xff; 5000], &fs::read(&archive).unwrap()[..700]] {
+    let ends_early = {
+        fs::write(evil.join("y"), [1; 5000]).unwrap();
+        must("tar", &["-cf", text(&archive), "-C", text(&evil), "y"]);
+        fs::read(&archive).unwrap()[..3000].to_vec()
+    };
+    for bytes in [&b"no archive at all"[..], &[0xff; 5000], &ends_early] {
         let image = made.rw();
-        let _ = tar_in(&image, bytes, b"/", &Unobserved);
+        assert!(tar_in(&image, bytes, b"/", &Unobserved).is_err());
+        assert!(image.find(b"/y").is_err(), "what is not complete has no name");
         image.close().unwrap();
     }
+    let image = made.rw();
+    assert_eq!(tar_in(&image, &b""[..], b"/", &Unobserved).unwrap().names, 0);
+    image.close().unwrap();
     flat(&made.at.join("s.cow"), &made.at.join("flat.img"));
     sound(&made.at.join("flat.img"));
 }
