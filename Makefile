@@ -38,6 +38,8 @@ bench:
 	scripts/setup.sh bench
 	$(CARGO) run --release -p bench
 	bench/nbd.sh
+	$(CARGO) build --release --quiet -p cowtool
+	bench/status.sh target/release/cowtool
 
 lint:
 	$(CARGO) fmt --all --check

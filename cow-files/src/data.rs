@@ -7,6 +7,11 @@ use ext::{Flags, Inode};
 /// Bytes that are read at once.
 const PIECE: u64 = 1 << 20;
 
+/// More than an inode and a block of attributes hold.
+pub(crate) const MOST_INLINE: u64 = 128 << 10;
+/// No file has blocks beyond this one, whatever its size.
+pub(crate) const MOST_BLOCKS: u64 = 1 << 32;
+
 /// A stretch of a file that is stored; bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
@@ -23,11 +28,11 @@ pub(crate) fn stored(image: &Image, inode: &Inode) -> ext::Result<Vec<Content>> 
         return Ok(out);
     }
     if inode.flags.contains(Flags::INLINE_DATA) {
-        return Ok(vec![Content { offset: 0, len: inode.size }]);
+        return Ok(vec![Content { offset: 0, len: inode.size.min(MOST_INLINE) }]);
     }
     let block = u64::from(image.ext.superblock().block_size);
     let mut logical = 0;
-    while logical < inode.size.div_ceil(block) {
+    while logical < inode.size.div_ceil(block).min(MOST_BLOCKS) {
         let run = image.ext.run(inode.number, logical)?;
         if run.physical.is_some() && !run.unwritten {
             let offset = logical * block;

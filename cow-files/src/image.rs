@@ -53,7 +53,23 @@ impl Image {
     /// # Errors
     /// Those of opening the disk, of finding the file system, and of reading it.
     pub fn open(path: &Path, how: &How) -> Result<Image> {
+        Image::over(Disk::open(path, &how.options(0))?, how)
+    }
+
+    /// The same, of a COW file only: what it stands on is needed as well.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`Error::Refused`] for a raw image.
+    pub fn open_session(path: &Path, how: &How) -> Result<Image> {
         let disk = Disk::open(path, &how.options(0))?;
+        if disk.chain.is_none() {
+            return Err(not_cow(path));
+        }
+        Image::over(disk, how)
+    }
+
+    fn over(disk: Disk, how: &How) -> Result<Image> {
+        let path = &disk.path;
         let chain = disk.chain.map(|chain| (Arc::new(chain), 0));
         let place = find(path, &disk.device, how.partition)?;
         let ext = Ext::open(place.of(disk.device)).map_err(|e| file_system(path, e))?;
@@ -88,10 +104,7 @@ impl Image {
     pub fn open_below(&self) -> Result<Image> {
         let Some((chain, without)) = self.chain.as_ref().filter(|(c, without)| *without < c.layers.len())
         else {
-            let path = self.path.display();
-            return Err(Error::Refused(format!(
-                "\"{path}\" is not a COW file: there is nothing that it was made from"
-            )));
+            return Err(not_cow(&self.path));
         };
         let path = chain.below(*without).path().to_owned();
         let device = chain.device(without + 1)?;
@@ -172,6 +185,11 @@ impl Image {
 fn find(path: &Path, device: &Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Place> {
     let failed = |source| cow_ops::Error::Volume { path: path.to_owned(), source };
     Ok(volume::find(device, partition).map_err(failed)?)
+}
+
+fn not_cow(path: &Path) -> Error {
+    let path = path.display();
+    Error::Refused(format!("\"{path}\" is not a COW file: there is nothing that it was made from"))
 }
 
 fn file_system(path: &Path, source: ext::Error) -> Error {

@@ -216,11 +216,20 @@ fn what_leads_out_is_refused() {
         made.at.join("flat.img")
     });
     // An archive that is none, or ends early.
-    for bytes in [&b"no archive at all"[..], &[0xff; 5000], &fs::read(&archive).unwrap()[..700]] {
+    let ends_early = {
+        fs::write(evil.join("y"), [1; 5000]).unwrap();
+        must("tar", &["-cf", text(&archive), "-C", text(&evil), "y"]);
+        fs::read(&archive).unwrap()[..3000].to_vec()
+    };
+    for bytes in [&b"no archive at all"[..], &[0xff; 5000], &ends_early] {
         let image = made.rw();
-        let _ = tar_in(&image, bytes, b"/", &Unobserved);
+        assert!(tar_in(&image, bytes, b"/", &Unobserved).is_err());
+        assert!(image.find(b"/y").is_err(), "what is not complete has no name");
         image.close().unwrap();
     }
+    let image = made.rw();
+    assert_eq!(tar_in(&image, &b""[..], b"/", &Unobserved).unwrap().names, 0);
+    image.close().unwrap();
     flat(&made.at.join("s.cow"), &made.at.join("flat.img"));
     sound(&made.at.join("flat.img"));
 }
@@ -282,4 +291,53 @@ fn removed_replaced_and_refused() {
     assert_eq!(new.content, fs::read(source).unwrap());
     drop(mount);
     assert!(Image::open_rw(&made.at.join("base.img"), &How::default()).is_err(), "a raw image may be a base");
+}
+
+/// Bytes changed at random, anywhere in the metadata of both sides: an error or an answer, in time; no panic.
+#[test]
+fn damaged_images() {
+    let _alone = common::alone();
+    let made = Made::new(&["-t", "ext4", "-I", "256", "-b", "1024", "-O", "^metadata_csum,^uninit_bg"]);
+    made.put_all();
+    flat(&made.at.join("s.cow"), &made.at.join("whole.img"));
+    let (whole, base) =
+        (fs::read(made.at.join("whole.img")).unwrap(), fs::read(made.at.join("base.img")).unwrap());
+    let rounds: u64 = std::env::var("DAMAGED_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let mut opened = 0;
+    for seed in 1..=rounds {
+        let mut rng = Rng(seed * 7919);
+        let (a, b, c) = (made.at.join("a.img"), made.at.join("b.img"), made.at.join("d.cow"));
+        let mut damage = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            for _ in 0..1 + rng.below(12) {
+                // The superblock and descriptors mostly make it no file system at all; the inode tables follow.
+                let at =
+                    if rng.below(8) == 0 { rng.below(16 << 10) } else { (16 << 10) + rng.below(1 << 20) };
+                let len = 1 + rng.below(8);
+                let noise = rng.bytes(len);
+                bytes[at..at + len].copy_from_slice(&noise);
+            }
+            bytes
+        };
+        for (path, bytes) in [(&a, damage(&base)), (&b, damage(&whole))] {
+            let _ = fs::remove_file(path);
+            fs::write(path, bytes).unwrap();
+        }
+        cow(&c, &a, Some(&b));
+        let Ok(image) = Image::open(&c, &How::default()) else { continue };
+        opened += 1;
+        let _ = cow_files::status(&image, cow_files::Ask::default(), &Unobserved);
+        let _ = tar_out(&image, &[b"/".to_vec()], std::io::sink(), &Unobserved);
+        let _ = cow_files::list(&image, b"/", true, false, &Unobserved);
+        if let Ok(below) = image.open_below()
+            && let Ok(found) =
+                cow_files::compare_files(&below, &image, cow_files::Ask::default(), &Unobserved)
+        {
+            let _ = cow_files::patch(&below, &image, &found, &Unobserved, &mut |_| {});
+            let choice = cow_files::Choice::Only(vec![b"/".to_vec()]);
+            let into = made.at.join("part.cow");
+            let _ = cow_files::select(&image, &choice, &into, cow_files::Form::Cow, &Unobserved);
+        }
+    }
+    assert!(opened > rounds / 4, "{opened} of {rounds}");
 }

@@ -107,7 +107,7 @@ pub const CASES: &[Case] = &[
     case("extract", Cowtool, &["extract", "{file}", "/added", "-C", "out"], "files.cow", Changes, TOOL),
     case("tar-out", Cowtool, &["tar-out", "{file}", "--file", "{new}"], "files.cow", Makes, TOOL),
     case("merge only", Cowtool, &["merge", "{file}", "--into", "{new}", "--only", "/added"], "files.cow", Makes, TOOL),
-    case("put", Cowtool, &["put", "{file}", "other.img", "/new"], "files.cow", Changes, TOOL),
+    case("put", Cowtool, &["put", "{file}", "/etc/passwd", "/new"], "files.cow", Changes, TOOL),
     case("rm", Cowtool, &["rm", "{file}", "/added"], "files.cow", Changes, TOOL),
     case("tar-in", Cowtool, &["tar-in", "{file}", "/", "--file", "/dev/null"], "files.cow", Changes, TOOL),
     case("diff of files", Cowtool, &["diff", "--files", "{file}"], "files.cow", Reads, DIFF),

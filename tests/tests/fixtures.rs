@@ -329,3 +329,39 @@ A /tree/new/deep/copy.bin";
     assert!(killed[3].contains("replayed in memory"), "{killed:?}");
     before.expect_same(fixture.dir(), "status");
 }
+
+/// A part of the session stands by itself: just those changes, and e2fsck finds nothing.
+#[test]
+fn parts_of_the_session() {
+    let fixture = Fixture::new();
+    let before = Tree::of(fixture.dir());
+    let merge = |args: &[&str]| {
+        let all = ["merge", "session.cow", "-b", "base.img", "--into", "part.img"];
+        run(cowtool().args(all).args(args).current_dir(fixture.dir())).expect(0);
+        run(std::process::Command::new("e2fsck").args(["-fn", "part.img"]).current_dir(fixture.dir()))
+            .expect(0);
+        let told = ["diff", "--files", "base.img", "part.img"];
+        run(cowtool().args(told).current_dir(fixture.dir())).expect(1).stdout
+    };
+    assert_eq!(merge(&["--only", "/new.txt", "/logs/log21.txt"]), "M /logs/log21.txt  (mode)\nA /new.txt\n");
+    assert_eq!(merge(&["--only", "/logs/log09.txt"]), "R /logs/log09.txt -> /tree/d0/moved.txt\n");
+    let rest = merge(&["--exclude", "/tree", "/logs"]);
+    let wanted =
+        ["M /big.bin  (content)", "A /empty.new", "A /hard.new", "M /logs/log23.txt  (links)", "A /new.txt"];
+    assert_eq!(rest.lines().take(5).collect::<Vec<_>>(), wanted);
+    assert_eq!(rest.lines().count(), 7);
+    fs::remove_file(fixture.path("part.img")).unwrap();
+    before.expect_same(fixture.dir(), "merge");
+    // What the whole shows is what the session shows.
+    let cat = |image: &str, path: &str| {
+        let args = if image == "session.cow" {
+            vec!["cat", image, "-b", "base.img", path]
+        } else {
+            vec!["cat", image, path]
+        };
+        run(cowtool().args(args).current_dir(fixture.dir())).expect(0).stdout
+    };
+    merge(&["--only", "/"]);
+    assert_eq!(cat("session.cow", "/logs/log03.txt"), cat("part.img", "/logs/log03.txt"));
+    assert_eq!(cat("session.cow", "/new.txt"), "fresh\n");
+}

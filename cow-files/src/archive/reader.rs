@@ -44,13 +44,17 @@ fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("damaged, or no archive of tar's: {what}"))
 }
 
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it ends too early")
+}
+
 impl<R: Read> Read for Reader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let len = self.left.min(buf.len() as u64) as usize;
         let n = self.from.read(&mut buf[..len])?;
         self.left -= n as u64;
         if n == 0 && len > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ended());
         }
         Ok(n)
     }
@@ -83,11 +87,17 @@ impl<R: Read> Reader<R> {
     fn header(&mut self) -> io::Result<Option<Header>> {
         let skip = self.left + self.padding;
         if io::copy(&mut self.from.by_ref().take(skip), &mut io::sink())? < skip {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ended());
         }
         (self.left, self.padding) = (0, 0);
         let mut header = Header::new_old();
-        self.from.read_exact(header.as_mut_bytes())?;
+        // One that ends without the zeros is whole all the same, as GNU tar has it; an empty one, too.
+        let mut block = Vec::with_capacity(BLOCK as usize);
+        match self.from.by_ref().take(BLOCK).read_to_end(&mut block)? as u64 {
+            0 => return Ok(None),
+            BLOCK => header.as_mut_bytes().copy_from_slice(&block),
+            _ => return Err(ended()),
+        }
         let bytes = header.as_bytes();
         if block_device::is_zero(bytes) {
             return Ok(None);

@@ -1,6 +1,7 @@
 //! What differs of one file.
 
 use super::{Ask, What};
+use crate::data::{MOST_BLOCKS, MOST_INLINE};
 use crate::error::Result;
 use crate::image::Image;
 use crate::ranges::Ranges;
@@ -8,6 +9,25 @@ use ext::{Flags, Inode};
 
 /// Bytes that are compared at once.
 const PIECE: usize = 256 << 10;
+
+/// From a byte of a file on: how many bytes lie one behind the other, and where on the file system; `None` for a hole.
+struct Stretch {
+    len: u64,
+    lies: Option<u64>,
+}
+
+impl Stretch {
+    fn at(image: &Image, inode: &Inode, at: u64) -> ext::Result<Stretch> {
+        let block = u64::from(image.ext.superblock().block_size);
+        let (logical, within) = (at / block, at % block);
+        if logical >= MOST_BLOCKS {
+            return Ok(Stretch { len: u64::MAX - at, lies: None });
+        }
+        let run = image.ext.run(inode.number, logical)?;
+        let lies = run.physical.filter(|_| !run.unwritten).map(|physical| physical * block + within);
+        Ok(Stretch { len: run.len.saturating_mul(block) - within, lies })
+    }
+}
 
 /// Two disks that are compared.
 pub(crate) struct Compare<'a> {
@@ -62,34 +82,30 @@ impl Compare<'_> {
 
     /// Of two files of one size.
     fn bytes_differ(&self, old: &Inode, new: &Inode) -> ext::Result<bool> {
-        let block = u64::from(self.old.ext.superblock().block_size);
-        let inline = old.flags.contains(Flags::INLINE_DATA) || new.flags.contains(Flags::INLINE_DATA);
-        if inline || block != u64::from(self.new.ext.superblock().block_size) {
-            return self.range_differs(old, new, 0, new.size);
+        if old.flags.contains(Flags::INLINE_DATA) || new.flags.contains(Flags::INLINE_DATA) {
+            return self.range_differs(old, new, 0, new.size.min(MOST_INLINE));
         }
-        let mut logical = 0;
-        while logical < new.size.div_ceil(block) {
-            let (p, q) = (self.old.ext.run(old.number, logical)?, self.new.ext.run(new.number, logical)?);
-            let len = p.len.min(q.len);
-            let lies = |r: ext::Run| r.physical.filter(|_| !r.unwritten);
-            let differs = |from: u64, to: u64| {
-                self.range_differs(old, new, from * block, to.saturating_mul(block).min(new.size))
-            };
-            let found = match (lies(p), lies(q), self.blocks) {
+        let mut at = 0;
+        while at < new.size {
+            let (p, q) = (Stretch::at(self.old, old, at)?, Stretch::at(self.new, new, at)?);
+            let end = (at + p.len.min(q.len)).min(new.size);
+            let found = match (p.lies, q.lies, self.blocks) {
                 // Holes in both read the same.
                 (None, None, _) => false,
                 (Some(x), Some(y), Some(blocks)) if x == y => {
-                    let mut dirty = blocks.within(x..x + len);
+                    let block = u64::from(self.new.ext.superblock().block_size);
+                    let mut dirty = blocks.within(x / block..(x + (end - at)).div_ceil(block));
                     dirty.try_fold(false, |found, r| {
-                        Ok(found || differs(logical + (r.start - x), logical + (r.end - x))?)
+                        let (from, to) = ((r.start * block).max(x) - x, (r.end * block).max(x) - x);
+                        Ok(found || self.range_differs(old, new, at + from, (at + to).min(end))?)
                     })?
                 }
-                _ => differs(logical, logical.saturating_add(len))?,
+                _ => self.range_differs(old, new, at, end)?,
             };
             if found {
                 return Ok(true);
             }
-            logical = logical.saturating_add(len);
+            at = end;
         }
         Ok(false)
     }

@@ -207,7 +207,7 @@ impl Work<'_> {
             if !new.is_directory() {
                 wanted.insert(*number, left);
                 found.insert(*number, change);
-            } else if names.get(number).is_none() {
+            } else if !names.contains_key(number) {
                 match self.after.above(*number)?.filter(|_| *number != ext::Ext::ROOT) {
                     Some((directory, name)) => self.tell(&Link { directory, name }, change)?,
                     None if *number == ext::Ext::ROOT => self.out.push(change.at(b"/".to_vec(), None)),

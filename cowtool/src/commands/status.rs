@@ -6,7 +6,7 @@ use cli_common::Outcome;
 use cow_files::{Ask, Change, Fate, Image, What};
 
 pub(crate) fn run(cx: Context, options: &Status) -> anyhow::Result<Outcome> {
-    let session = Image::open(&options.cow, &options.which.how())?;
+    let session = Image::open_session(&options.cow, &options.which.how())?;
     let ask = Ask { directory_times: options.directory_times };
     let found = cow_files::status(&session, ask, &cx.reporter);
     cx.report(found, text)

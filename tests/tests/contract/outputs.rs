@@ -32,7 +32,7 @@ fn an_old_target_stays_until_the_new_one_is_complete() {
         let place = Place::new();
         fs::write(place.path("new"), "old").unwrap();
         fs::set_permissions(place.path("new"), fs::Permissions::from_mode(0o640)).unwrap();
-        let missing = if case.file.ends_with(".cow") { "top.cow" } else { "base.img" };
+        let missing = if case.file.ends_with(".cow") { case.file } else { "base.img" };
         fs::rename(place.path(missing), place.path("moved")).unwrap();
         let before = place.tree();
         run(&mut case.good(place.dir())).fails_with(case.failure);

@@ -8,7 +8,7 @@ use cli_common::Outcome;
 use cow_files::{Choice, Form, Image};
 
 pub(crate) fn run(cx: Context, options: &Merge) -> anyhow::Result<Outcome> {
-    let session = Image::open(&options.cow, &options.which.how())?;
+    let session = Image::open_session(&options.cow, &options.which.how())?;
     let choice = match options.only.is_empty() {
         false => Choice::Only(bytes(&options.only)),
         true => Choice::Exclude(bytes(&options.exclude)),
