@@ -40,7 +40,14 @@ pub(super) fn run(plan: &Plan, served: bool) -> anyhow::Result<Outcome> {
         live: plan.unlocked,
         commit: plan.commit.map_or_else(Interval::default, Interval),
     };
-    let attachment = attach(&dir, &options(plan))?;
+    let attachment = match attach(&dir, &options(plan)) {
+        Ok(attachment) => attachment,
+        Err(e) => {
+            // Opened for writing, it is marked as in use. That it cannot be mounted is what matters.
+            let _ = ext.unmount();
+            return Err(e.into());
+        }
+    };
     let files = Files::new(ext, settings, verdict.clone()).context("starting to serve")?;
     serve(attachment, &dir, &verdict, served, |at, ended| Session::begin(at, files, ended))
 }
