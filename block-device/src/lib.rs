@@ -14,6 +14,7 @@ mod memory;
 mod newfile;
 mod observe;
 mod sys;
+mod window;
 
 pub use copy::{Copier, CopyStats, WINDOW, is_zero, spans_hole};
 pub use extents::Extents;
@@ -23,6 +24,7 @@ pub use memory::MemDevice;
 pub use newfile::{NewFile, sync_parent};
 pub use observe::{Observer, Unobserved};
 pub use sys::clone_range;
+pub use window::Window;
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};

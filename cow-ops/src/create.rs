@@ -3,7 +3,7 @@
 use crate::base::{Base, BaseFormat};
 use crate::error::{Error, Result, or_cancelled};
 use block_device::{BlockDevice, HostFile, NewFile, Observer};
-use cow_format::{BitWriter, Layer, Layout, NewCow, Run, Shape};
+use cow_format::{BaseSpec, BitWriter, Chain, Layer, Layout, NewCow, Run, Shape};
 use serde::Serialize;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -209,6 +209,19 @@ impl Iterator for Pieces<'_> {
         self.at = end;
         Some((differ, Run { offset: from, len: end - from }))
     }
+}
+
+/// Layout and base of the top layer of a chain, for a new COW file beside it.
+///
+/// # Errors
+/// When the base cannot be looked at.
+pub fn like_top(chain: &Chain) -> Result<(Shape, BaseSpec)> {
+    let top = chain.top();
+    let mut spec = Base::at(chain, 1)?.spec(None)?;
+    if let (Some(new), Some(known)) = (&mut spec.record, top.record.valid()) {
+        new.root = known.root;
+    }
+    Ok((shape_of(top), spec))
 }
 
 /// The base of an existing layer, for a COW file that replaces it or joins it.

@@ -45,13 +45,13 @@ pub enum Error {
         /// First byte that differs.
         offset: u64,
     },
-    /// The file system on a disk.
-    #[error("the file system on \"{}\": {source}", path.display())]
-    Files {
+    /// The file system that is meant is not found on a disk.
+    #[error("\"{}\": {source}", path.display())]
+    Volume {
         /// The disk.
         path: PathBuf,
-        /// Why it cannot be read.
-        source: ext::Error,
+        /// Why.
+        source: crate::volume::Error,
     },
     /// Refused, for a reason and with a way out that the text gives.
     #[error("{0}")]

@@ -4,6 +4,24 @@ use crate::options::Cli;
 use cli_common::{Format, Outcome, Output, Reporter, Show};
 use serde::Serialize;
 
+/// An error of one of the libraries.
+pub(crate) trait Failure: std::error::Error + Send + Sync + 'static {
+    /// Whether the caller's own wish ended the work.
+    fn is_cancelled(&self) -> bool;
+}
+
+impl Failure for cow_ops::Error {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+}
+
+impl Failure for cow_files::Error {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+}
+
 /// The output and the observer of one command.
 pub(crate) struct Context {
     pub(crate) out: Output,
@@ -22,7 +40,7 @@ impl Context {
     }
 
     /// Takes the progress bar away and passes the result on; a wish to stop becomes the signal it came by.
-    pub(crate) fn done<T>(&mut self, result: cow_ops::Result<T>) -> anyhow::Result<Result<T, Outcome>> {
+    pub(crate) fn done<T, E: Failure>(&mut self, result: Result<T, E>) -> anyhow::Result<Result<T, Outcome>> {
         self.reporter.finish();
         match result {
             Ok(value) => Ok(Ok(value)),
@@ -35,9 +53,9 @@ impl Context {
     }
 
     /// Runs an operation and shows its report: as JSON, or as the text that `human` makes of it.
-    pub(crate) fn report<T: Serialize>(
+    pub(crate) fn report<T: Serialize, E: Failure>(
         mut self,
-        result: cow_ops::Result<T>,
+        result: Result<T, E>,
         human: impl FnOnce(&T) -> String,
     ) -> anyhow::Result<Outcome> {
         match self.done(result)? {

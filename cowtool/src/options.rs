@@ -1,5 +1,7 @@
 //! The command line of `cowtool`. The COW file comes first; what it relates to is an option.
 
+pub(crate) mod files;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cli_common::Format;
 use cow_format::{ByteOrder, DEFAULT_ALIGNMENT, DEFAULT_SECTOR_SIZE, Shape, Version};
@@ -32,9 +34,18 @@ pub(crate) enum Command {
     Info(One),
     Map(Map),
     Check(Check),
-    Diff(Two),
+    Diff(files::Diff),
     Compare(Two),
     Status(Status),
+    Ls(files::Ls),
+    Cat(files::Cat),
+    Find(files::Find),
+    Extract(files::Extract),
+    Put(files::Put),
+    Rm(files::Rm),
+    Merge(files::Merge),
+    TarOut(files::TarOut),
+    TarIn(files::TarIn),
     Commit(Commit),
     Convert(Convert),
     Rebase(Rebase),
@@ -98,7 +109,13 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 pub(crate) struct ShapeArgs {
     /// Header version
-    #[arg(long = "format-version", value_enum, default_value = "v3", value_name = "VERSION")]
+    #[arg(
+        id = "format_version",
+        long = "format-version",
+        value_enum,
+        default_value = "v3",
+        value_name = "VERSION"
+    )]
     pub(crate) version: VersionArg,
     /// Unit of the bitmap in bytes; the real driver knows 512 only
     #[arg(long, default_value_t = DEFAULT_SECTOR_SIZE, value_name = "BYTES")]
@@ -188,12 +205,11 @@ pub(crate) struct Two {
 pub(crate) struct Status {
     /// The COW file; it and what is below it hold an ext2, ext3 or ext4 file system
     pub(crate) cow: PathBuf,
-    /// What is below it, whatever its header names
-    #[arg(short, long, value_name = "PATH")]
-    pub(crate) base: Option<PathBuf>,
-    /// Take no locks: what is read may change meanwhile
-    #[arg(short = 'U', long)]
-    pub(crate) unlocked: bool,
+    #[command(flatten)]
+    pub(crate) which: files::Which,
+    /// Tell of directories whose time alone has changed, too
+    #[arg(long)]
+    pub(crate) directory_times: bool,
 }
 
 /// Merge a COW file into what is below it, or into a new file (as uml_moo does)
@@ -332,6 +348,9 @@ pub(crate) struct Mount {
     /// The disk as one file, DIR/disk: for any file system
     #[arg(long)]
     pub(crate) disk: bool,
+    /// Partition to mount, by its number; 0 for the whole disk. Without it the only one that can be meant
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u32>,
     /// What is below the COW file, whatever its header names
     #[arg(short, long, value_name = "PATH")]
     pub(crate) base: Option<PathBuf>,

@@ -69,16 +69,26 @@ pub struct Entry {
     pub kind: FileType,
 }
 
+/// Who is told of entries.
+type Found<'a> = dyn FnMut(&[u8], InodeNumber, FileType) + 'a;
+
 impl Core {
     /// All entries of a directory, `.` and `..` among them, in the order in which they lie there.
     pub(crate) fn entries(&self, inode: &Inode) -> Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        self.each_entry(inode, &mut |name, inode, kind| {
+            out.push(Entry { name: name.to_vec(), inode, kind })
+        })?;
+        Ok(out)
+    }
+
+    /// Calls `found` with the name, the inode and the type of each.
+    pub(crate) fn each_entry(&self, inode: &Inode, found: &mut Found<'_>) -> Result<()> {
         if !inode.is_directory() {
             return Err(Error::NotDirectory(inode.number));
         }
-        let mut out = Vec::new();
         if inode.flags.contains(Flags::INLINE_DATA) {
-            self.inline_entries(inode, &mut out)?;
-            return Ok(out);
+            return self.inline_entries(inode, found);
         }
         let blocks = self.directory_blocks(inode)?;
         for logical in 0..blocks {
@@ -89,9 +99,9 @@ impl Core {
             let len = run.len.min(blocks - logical);
             self.read_ahead(physical, || Ok(physical..physical.saturating_add(len)))?;
             let bytes = self.directory_bytes(inode, physical, logical == 0)?;
-            self.take_entries(inode, &bytes, &mut out)?;
+            self.take_entries(inode, &bytes, found);
         }
-        Ok(out)
+        Ok(())
     }
 
     /// How many blocks a directory has.
@@ -187,14 +197,12 @@ impl Core {
     }
 
     /// Takes the entries of what has been checked.
-    fn take_entries(&self, inode: &Inode, bytes: &[u8], out: &mut Vec<Entry>) -> Result<()> {
+    fn take_entries(&self, inode: &Inode, bytes: &[u8], found: &mut Found<'_>) {
         let shape = self.shape(inode);
         for e in shape.walk(bytes, 0, bytes.len()).flatten().filter(|e| e.inode != 0 && e.name > 0) {
-            let name = bytes[e.at + HEAD..e.at + HEAD + e.name].to_vec();
             let kind = if shape.typed { FileType::of(bytes[e.at + 7]) } else { FileType::Unknown };
-            out.push(Entry { name, inode: e.inode, kind });
+            found(&bytes[e.at + HEAD..e.at + HEAD + e.name], e.inode, kind);
         }
-        Ok(())
     }
 
     /// Checks a block by its checksum, which a leaf has in a last entry, and a node of the hash tree behind its room.
@@ -229,15 +237,16 @@ impl Core {
     }
 
     /// A directory in its inode: the parent's number, then entries; more of them among the attributes.
-    fn inline_entries(&self, inode: &Inode, out: &mut Vec<Entry>) -> Result<()> {
+    fn inline_entries(&self, inode: &Inode, found: &mut Found<'_>) -> Result<()> {
         let data = self.inline_data(inode)?;
         let parent = u32_at(&data, 0);
-        let directory = |name: &[u8], inode| Entry { name: name.to_vec(), inode, kind: FileType::Directory };
-        out.extend([directory(b".", inode.number), directory(b"..", parent)]);
+        found(b".", inode.number, FileType::Directory);
+        found(b"..", parent, FileType::Directory);
         let (first, second) = data.split_at(inode.block.len());
         self.check_entries(inode, &first[4..])?;
         self.check_entries(inode, second)?;
-        self.take_entries(inode, &first[4..], out)?;
-        self.take_entries(inode, second, out)
+        self.take_entries(inode, &first[4..], found);
+        self.take_entries(inode, second, found);
+        Ok(())
     }
 }

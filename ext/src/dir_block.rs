@@ -83,7 +83,8 @@ impl Shape {
     fn at(&self, b: &[u8], at: usize, end: usize) -> Option<At> {
         let rest = b.get(at..end).filter(|rest| rest.len() >= HEAD)?;
         let record = record(rest, self.block_size);
-        let name = if self.typed { rest[6].into() } else { usize::from(u16_at(rest, 6)) };
+        // One byte, also where there is no type behind it: Linux leaves there what the block's memory held (ext4_init_dot_dotdot).
+        let name = usize::from(rest[6]);
         let right =
             record >= HEAD && record.is_multiple_of(4) && record <= rest.len() && HEAD + name <= record;
         right.then(|| At { at, record, name, inode: u32_at(rest, 0) })

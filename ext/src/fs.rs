@@ -35,6 +35,8 @@ pub struct Ext<R: RawRwLock = parking_lot::RawRwLock> {
     pub(crate) most: usize,
     pub(crate) clock: Clock,
     pub(crate) recovered: bool,
+    /// Blocks that are replayed in memory, in order.
+    pub(crate) replayed: Vec<u64>,
     pub(crate) failure: OnceLock<Failure>,
 }
 
@@ -120,16 +122,17 @@ impl<R: RawRwLock> Ext<R> {
     /// [`Ext::open`], with locks of another kind.
     pub fn open_with(device: Arc<dyn BlockDevice>) -> Result<Ext<R>> {
         let mut core = core_of(device)?;
-        let mut replayed = false;
-        if core.superblock.asks_for_recovery() {
-            replayed = true;
+        let recovers = core.superblock.asks_for_recovery();
+        let mut replayed = Vec::new();
+        if recovers {
             let recovered = Log::open(&core, core.superblock.journal_inode)?.recover()?;
+            replayed.extend(recovered.blocks.keys());
             core = core_of(Replayed::new(core.device, recovered.blocks, core.superblock.block_size))?;
         }
-        Ext::over(core, replayed)
+        Ext::over(core, recovers, replayed)
     }
 
-    fn over(core: Core, recovered: bool) -> Result<Ext<R>> {
+    fn over(core: Core, recovered: bool, replayed: Vec<u64>) -> Result<Ext<R>> {
         // A damaged descriptor shows here rather than in the middle of something.
         for number in 0..core.superblock.groups() {
             core.group(number)?;
@@ -137,7 +140,7 @@ impl<R: RawRwLock> Ext<R> {
         let running = Running { read_only: true, ..Running::default() };
         let (running, journal, mmp) = (RwLock::new(running), RwLock::new(None), RwLock::new(None));
         let clock = host_clock;
-        Ok(Ext { core, journal, mmp, running, most: 0, clock, recovered, failure: OnceLock::new() })
+        Ok(Ext { core, journal, mmp, running, most: 0, clock, recovered, replayed, failure: OnceLock::new() })
     }
 
     /// What the superblock says.

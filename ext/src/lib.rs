@@ -42,6 +42,7 @@ mod room;
 mod space;
 mod stamps;
 mod superblock;
+mod survey;
 mod transaction;
 mod write;
 mod xattr;

@@ -157,7 +157,8 @@ impl<R: RawRwLock> Ext<R> {
         }
         let most = journal.as_ref().map_or(WITHOUT_JOURNAL, Journal::most).max(2 * ONE_OPERATION);
         let (running, journal, mmp) = (RwLock::new(running), RwLock::new(journal), RwLock::new(None));
-        Ok(Ext { core, journal, mmp, running, most, clock, recovered, failure: OnceLock::new() })
+        let (replayed, failure) = (Vec::new(), OnceLock::new());
+        Ok(Ext { core, journal, mmp, running, most, clock, recovered, replayed, failure })
     }
 
     /// Orphans of a crash: those without a name end, those that were being cut are cut.

@@ -36,7 +36,7 @@ static FILES: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 /// A directory with one of each: `base.img`, `changed.img` (a changed copy of it), `other.img` (another one),
 /// `top.cow` on `base.img` (showing `changed.img`), `layered.cow` on a snapshot `layered.cow.1` on `lbase.img`,
-/// `files.cow` on `files.img`, which is an ext4 file system.
+/// `files.cow` on `files.img`, which is an ext4 file system, with a file `/added`.
 #[derive(Debug)]
 pub struct Place {
     dir: TempDir,
@@ -57,6 +57,9 @@ impl Place {
         place.cowtool(&["create", "top.cow", "--base", "base.img", "--from", "changed.img"]);
         fs::write(place.path("files.img"), &*FILES).unwrap();
         place.cowtool(&["create", "files.cow", "--base", "files.img"]);
+        fs::write(place.path("added"), "added by the session\n").unwrap();
+        place.cowtool(&["put", "files.cow", "added", "/added"]);
+        fs::remove_file(place.path("added")).unwrap();
         place.cowtool(&["create", "layered.cow", "--base", "lbase.img"]);
         place.cowtool(&["snapshot", "layered.cow"]);
         place

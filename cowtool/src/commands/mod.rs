@@ -6,6 +6,7 @@ mod commit;
 mod convert;
 mod create;
 mod diff;
+mod files;
 mod info;
 mod map;
 mod meta;
@@ -31,7 +32,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Info(o) => info::run(cx, &o),
         Command::Map(o) => map::run(cx, &o),
         Command::Check(o) => check::run(cx, &o),
-        Command::Diff(o) => diff::run(cx, &o, false),
+        Command::Diff(o) if o.files => files::diff(cx, &o),
+        Command::Diff(o) => diff::run(cx, &o.two(), false),
         Command::Compare(o) => diff::run(cx, &o, true),
         Command::Commit(o) => commit::run(cx, &o),
         Command::Convert(o) => convert::run(cx, &o),
@@ -42,6 +44,15 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Snapshot(o) => snapshot::snapshot(cx, &o),
         Command::Revert(o) => snapshot::revert(cx, &o),
         Command::Status(o) => status::run(cx, &o),
+        Command::Ls(o) => files::ls(cx, &o),
+        Command::Cat(o) => files::cat(cx, &o),
+        Command::Find(o) => files::find(cx, &o),
+        Command::Extract(o) => files::extract(cx, &o),
+        Command::Put(o) => files::put(cx, &o),
+        Command::Rm(o) => files::rm(cx, &o),
+        Command::Merge(o) => files::merge(cx, &o),
+        Command::TarOut(o) => files::tar_out(cx, &o),
+        Command::TarIn(o) => files::tar_in(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),
         Command::Locks(o) => info::locks(cx, &o),
         Command::Mount(_) => Ok(Outcome::Success),

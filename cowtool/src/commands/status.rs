@@ -3,26 +3,16 @@
 use crate::context::Context;
 use crate::options::Status;
 use cli_common::Outcome;
-use cow_format::OpenOptions;
-use cow_ops::Disk;
-use cow_ops::files::{self, Change, Fate, What};
+use cow_files::{Ask, Change, Fate, Image, What};
 
 pub(crate) fn run(cx: Context, options: &Status) -> anyhow::Result<Outcome> {
-    let backing = options.base.clone();
-    let open = OpenOptions { unlocked: options.unlocked, backing, ..OpenOptions::default() };
-    let new = Disk::open(&options.cow, &open)?;
-    let Some(chain) = &new.chain else {
-        anyhow::bail!(
-            "\"{}\" is not a COW file: there is nothing that it was made from",
-            options.cow.display()
-        );
-    };
-    let old = (chain.below(0).path(), chain.device(1)?);
-    let found = files::status(old, (&options.cow, new.device.clone()), &cx.reporter);
+    let session = Image::open(&options.cow, &options.which.how())?;
+    let ask = Ask { directory_times: options.directory_times };
+    let found = cow_files::status(&session, ask, &cx.reporter);
     cx.report(found, text)
 }
 
-fn text(status: &files::Status) -> String {
+pub(crate) fn text(status: &cow_files::Status) -> String {
     let mut lines: Vec<String> = status.changes.iter().map(line).collect();
     if lines.is_empty() {
         lines.push("no file has changed".into());
@@ -33,7 +23,7 @@ fn text(status: &files::Status) -> String {
     lines.join("\n")
 }
 
-fn line(change: &Change) -> String {
+pub(crate) fn line(change: &Change) -> String {
     let letter = match change.fate {
         Fate::Added => 'A',
         Fate::Deleted => 'D',

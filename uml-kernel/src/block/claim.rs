@@ -94,17 +94,16 @@ pub(super) fn opens_of_parts(disk: &Disk) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::partition::Entry;
     use crate::fs::makedev;
     use ::block_device::MemDevice;
+    use partitions::Entry;
     use std::sync::Arc;
 
     #[test]
     fn one_alone_and_others_beside() {
         let device = Arc::new(MemDevice::new(vec![0; 65536]));
         let disk = Disk::new("test".into(), makedev(250, 0), 16, device, true, None);
-        let entry =
-            |number| Entry { number, start: 512, len: 512, uuid: String::new(), label: String::new() };
+        let entry = |number| Entry { number, start: 512, len: 512, ..Entry::default() };
         let (one, two) =
             (disk.partition(&entry(1), makedev(250, 1)), disk.partition(&entry(2), makedev(250, 2)));
         let (beside, alone) = (Open::new(&disk, false).unwrap(), Open::new(&disk, true).unwrap());

@@ -1,13 +1,13 @@
 //! A block device of the guest's: a disk, or a partition of one.
 
 use super::claim::Open;
-use super::gate::{Gate, Stats, Window};
+use super::gate::{Gate, Stats};
 use super::ioctl::Caller;
-use super::partition::Entry;
 use crate::base::{Errno, Result};
 use crate::fs::{File, makedev};
 use crate::mm::UserMemory;
-use ::block_device::BlockDevice;
+use ::block_device::{BlockDevice, Window};
+use partitions::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,7 +8,6 @@ mod file;
 mod gate;
 mod ioctl;
 mod loops;
-mod partition;
 mod parts;
 mod plug;
 mod shared;

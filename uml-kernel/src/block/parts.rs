@@ -1,9 +1,9 @@
 //! Partitions come and go: with their disk, when its table is read again (BLKRRPART), and one by one (BLKPG).
 
 use super::disk::Disk;
-use super::partition::{self, Entry, LIMIT};
 use super::{claim, table};
 use crate::base::{Errno, Result};
+use partitions::{Entry, LIMIT};
 
 /// Reads the table of a disk, and makes its partitions those that are there. Nobody has one open.
 pub(super) fn rescan(disk: &Disk) {
@@ -13,7 +13,7 @@ pub(super) fn rescan(disk: &Disk) {
     if !disk.driver().scans() || disk.is_empty() {
         return;
     }
-    let found = match partition::scan(&*disk.device) {
+    let found = match partitions::scan(&*disk.device) {
         Ok(found) => found,
         Err(e) => return crate::log!("{}: unable to read partition table: {e}", disk.name),
     };
@@ -91,7 +91,7 @@ pub(super) fn change(disk: &Disk, number: u32, change: Change) -> Result<()> {
         (Change::Add { .. }, Some(_)) => Err(Errno::EBUSY),
         (Change::Add { .. }, None) if overlaps => Err(Errno::EBUSY),
         (Change::Add { .. }, None) => {
-            let entry = Entry { number, start, len, uuid: String::new(), label: String::new() };
+            let entry = Entry { number, start, len, ..Entry::default() };
             put(disk, &entry).map(|_| ())
         }
         (_, None) => Err(Errno::ENXIO),

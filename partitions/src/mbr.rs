@@ -1,7 +1,7 @@
 //! The table of DOS: four entries in the first sector, and a chain of such sectors for more (block/partitions/msdos.c).
 
-use super::{LIMIT, SECTOR, Sectors, Table, word};
-use ::block_device::BlockDevice;
+use super::{Kind, LIMIT, SECTOR, Sectors, Table, word};
+use block_device::BlockDevice;
 use std::collections::HashSet;
 use std::io;
 
@@ -30,14 +30,14 @@ impl Slot {
 }
 
 /// A sector that ends as those with tables do.
-pub(super) struct Sector {
+pub(crate) struct Sector {
     slots: [Slot; 4],
     /// Tells this disk from others.
     id: u32,
 }
 
 impl Sector {
-    pub(super) fn parse(bytes: &[u8; SECTOR as usize]) -> Option<Sector> {
+    pub(crate) fn parse(bytes: &[u8; SECTOR as usize]) -> Option<Sector> {
         if bytes[510..] != [0x55, 0xaa] {
             return None;
         }
@@ -50,25 +50,25 @@ impl Sector {
     }
 
     /// Whether an entry says that the disk has a GPT, behind this sector.
-    pub(super) fn protects_gpt(&self) -> bool {
+    pub(crate) fn protects_gpt(&self) -> bool {
         self.slots.iter().any(|s| s.kind == PROTECTIVE && s.start == 1)
     }
 
     /// A boot sector of FAT or NTFS ends in the same way, and has code where the entries would be.
-    pub(super) fn is_table(&self) -> bool {
+    pub(crate) fn is_table(&self) -> bool {
         self.slots.iter().all(|s| s.active & 0x7f == 0)
     }
 }
 
 /// Takes the four, and what is in the extended one.
-pub(super) fn scan(disk: &dyn BlockDevice, sectors: u64, mbr: &Sector, table: &mut Table) -> io::Result<()> {
-    let entry = |number: u32, start, count| {
+pub(crate) fn scan(disk: &dyn BlockDevice, sectors: u64, mbr: &Sector, table: &mut Table) -> io::Result<()> {
+    let entry = |number: u32, start, slot: &Slot, count| {
         let uuid = format!("{:08x}-{number:02x}", mbr.id);
-        Sectors { number, start, count, uuid, label: String::new() }
+        Sectors { number, start, count, uuid, label: String::new(), kind: Kind::Dos(slot.kind) }
     };
     for (slot, number) in mbr.slots.iter().zip(1..) {
         let count = if slot.is_extended() { slot.count.min(SHOWN) } else { slot.count };
-        table.put(sectors, entry(number, slot.start, count));
+        table.put(sectors, entry(number, slot.start, slot, count));
     }
     let mut number = 5;
     for outer in mbr.slots.iter().filter(|s| s.is_extended()) {
@@ -97,7 +97,7 @@ pub(super) fn scan(disk: &dyn BlockDevice, sectors: u64, mbr: &Sector, table: &m
                 if n >= 2 && (slot.start + slot.count > room || !inside) {
                     continue;
                 }
-                table.put(sectors, entry(number, start, slot.count));
+                table.put(sectors, entry(number, start, slot, slot.count));
                 number += 1;
             }
             let Some(next) = inner.slots.iter().find(|s| s.is_extended()) else { break };

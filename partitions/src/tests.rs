@@ -1,7 +1,7 @@
 //! Tables that sfdisk makes, tables that are damaged, and bytes that are none.
 
 use super::*;
-use ::block_device::MemDevice;
+use block_device::MemDevice;
 use proptest::prelude::*;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -11,7 +11,6 @@ type Listed = Vec<(u32, u64, u64)>;
 
 /// An image with the table that a script of sfdisk's makes, and the partitions that `sfdisk -d` then tells.
 fn made(mib: u64, script: &str) -> Option<(Vec<u8>, Listed)> {
-    let _alone = crate::fs::testing::programs();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("i");
     std::fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
@@ -58,6 +57,46 @@ fn tables_of_sfdisk() {
     let table = scan(&MemDevice::new(image)).unwrap();
     assert_eq!(table.entries[0].label, "one of ours");
     assert_eq!(table.entries[0].uuid.len(), 36);
+}
+
+#[test]
+fn types_are_those_that_sfdisk_tells() {
+    for (label, types) in [("dos", ["83", "82", "ef", "5"]), ("gpt", ["L", "S", "U", "V"])] {
+        let script: String = types.iter().map(|t| format!("size=2M, type={t}\n")).collect();
+        let Some((image, _)) = made(16, &format!("label: {label}\n{script}")) else { return };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("i");
+        std::fs::write(&path, &image).unwrap();
+        for e in scan(&MemDevice::new(image)).unwrap().entries {
+            let number = e.number.to_string();
+            let told = Command::new("sfdisk").arg("--part-type").arg(&path).arg(number).output().unwrap();
+            let told = String::from_utf8(told.stdout).unwrap().trim().to_lowercase();
+            let ours = match &e.kind {
+                Kind::Dos(n) => format!("{n:x}"),
+                Kind::Gpt(guid) => guid.clone(),
+                Kind::Unsaid => String::new(),
+            };
+            assert_eq!(ours, told);
+            assert_eq!(e.kind.is_linux(), e.number == 1);
+        }
+    }
+    let list = Command::new("sfdisk").args(["-X", "gpt", "-T"]).output().unwrap();
+    for line in String::from_utf8(list.stdout).unwrap().lines() {
+        let Some((guid, name)) = line.split_once(' ').filter(|(guid, _)| guid.len() == 36) else { continue };
+        let (kind, name) = (Kind::Gpt(guid.to_lowercase()), name.trim());
+        let linux = name.starts_with("Linux");
+        assert!(!kind.is_linux() || linux, "{guid} {name}");
+        let expected = match name {
+            "Linux swap" => "swap",
+            "Linux LVM" => "LVM",
+            "Linux RAID" => "RAID",
+            "EFI System" => "EFI system",
+            "BIOS boot" => "BIOS boot",
+            "Linux filesystem" | "Linux home" | "Linux root (x86-64)" | "Linux extended boot" => "Linux",
+            _ => continue,
+        };
+        assert_eq!(kind.name(), expected, "{guid} {name}");
+    }
 }
 
 #[test]

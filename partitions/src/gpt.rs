@@ -1,8 +1,8 @@
 //! The GUID partition table (UEFI specification, chapter 5): a header behind the first sector and one at the end, each with the checksum of
 //! itself and of its list. The second is used where the first is damaged. Judged as block/partitions/efi.c does.
 
-use super::{LIMIT, SECTOR, Sectors, Table, word};
-use ::block_device::BlockDevice;
+use super::{Kind, LIMIT, SECTOR, Sectors, Table, word};
+use block_device::BlockDevice;
 use std::io;
 
 const SIGNATURE: &[u8] = b"EFI PART";
@@ -16,7 +16,7 @@ const MOST: u64 = 4096;
 const FIRST: u64 = 1;
 
 /// Finds the header that is good, and takes its entries.
-pub(super) fn scan(disk: &dyn BlockDevice, sectors: u64, table: &mut Table) -> io::Result<()> {
+pub(crate) fn scan(disk: &dyn BlockDevice, sectors: u64, table: &mut Table) -> io::Result<()> {
     let last = sectors - 1;
     let list = match read(disk, last, FIRST)? {
         Ok(list) => list,
@@ -40,8 +40,8 @@ pub(super) fn scan(disk: &dyn BlockDevice, sectors: u64, table: &mut Table) -> i
             table.remark(format!("p{number} from {start} to {end} does not lie on the disk, ignored"));
             continue;
         }
-        let (uuid, label) = (uuid(&entry[16..32]), label(&entry[56..]));
-        table.put(sectors, Sectors { number, start, count: end - start + 1, uuid, label });
+        let (uuid, label, kind) = (uuid(&entry[16..32]), label(&entry[56..]), Kind::Gpt(uuid(&entry[..16])));
+        table.put(sectors, Sectors { number, start, count: end - start + 1, uuid, label, kind });
     }
     Ok(())
 }

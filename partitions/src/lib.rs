@@ -1,39 +1,56 @@
-//! Partition tables: what a disk says of how it is divided. What stands there is the guest's, or a stranger's: nothing of it is believed.
+//! Partition tables over any [`BlockDevice`]: what a disk says of how it is divided, for the guest kernel and for the tools. What stands there
+//! is the guest's, or a stranger's: nothing of it is believed.
 
 mod gpt;
+mod kind;
 mod mbr;
 #[cfg(test)]
 mod tests;
 
-use super::SECTOR;
-use ::block_device::BlockDevice;
+use block_device::BlockDevice;
 use std::io;
 
+/// Bytes of a sector. Tables count in these, whatever the blocks of the disk are.
+pub const SECTOR: u64 = 512;
 /// Highest number of a partition, and one more (DISK_MAX_PARTS).
-pub(super) const LIMIT: u32 = 256;
+pub const LIMIT: u32 = 256;
 
 /// A partition, as a table has it, with both ends on the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
     /// From 1.
-    pub(super) number: u32,
+    pub number: u32,
     /// Its first byte.
-    pub(super) start: u64,
+    pub start: u64,
     /// Bytes.
-    pub(super) len: u64,
+    pub len: u64,
     /// PARTUUID, as udev has it.
-    pub(super) uuid: String,
+    pub uuid: String,
     /// Its name in the table (GPT).
-    pub(super) label: String,
+    pub label: String,
+    /// What the table says that it holds.
+    pub kind: Kind,
+}
+
+/// The type of a partition, as its table has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// No table says it.
+    #[default]
+    Unsaid,
+    /// The byte of a DOS table.
+    Dos(u8),
+    /// The GUID of a GPT, in lower case.
+    Gpt(String),
 }
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     /// In the order of the table.
-    pub(super) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     /// What is wrong with it, a line each.
-    pub(super) remarks: Vec<String>,
+    pub remarks: Vec<String>,
 }
 
 impl Table {
@@ -46,7 +63,7 @@ impl Table {
 
     /// Takes a partition, cut to the disk; sectors.
     fn put(&mut self, disk: u64, entry: Sectors) {
-        let Sectors { number, start, count, uuid, label } = entry;
+        let Sectors { number, start, count, uuid, label, kind } = entry;
         if count == 0 || number == 0 || number >= LIMIT {
             return;
         }
@@ -57,7 +74,7 @@ impl Table {
         if fits < count {
             self.remark(format!("p{number} size {count} extends beyond EOD, truncated"));
         }
-        let entry = Entry { number, start: start * SECTOR, len: fits * SECTOR, uuid, label };
+        let entry = Entry { number, start: start * SECTOR, len: fits * SECTOR, uuid, label, kind };
         self.entries.push(entry);
     }
 }
@@ -69,13 +86,14 @@ struct Sectors {
     count: u64,
     uuid: String,
     label: String,
+    kind: Kind,
 }
 
 /// Reads the table of a disk. One that is none, or damaged, has no entries.
 ///
 /// # Errors
 /// When the disk cannot be read.
-pub(super) fn scan(disk: &dyn BlockDevice) -> io::Result<Table> {
+pub fn scan(disk: &dyn BlockDevice) -> io::Result<Table> {
     let mut table = Table::default();
     let sectors = disk.len() / SECTOR;
     if sectors < 2 {
