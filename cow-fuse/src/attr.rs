@@ -39,10 +39,13 @@ pub(crate) fn file_type(mode: u16) -> FileType {
 pub(crate) fn attr(inode: &Inode, owner: Option<Owner>) -> FileAttr {
     let (uid, gid) = owner.map_or((inode.uid, inode.gid), |o| (o.uid, o.gid));
     let (major, minor) = inode.device().unwrap_or_default();
+    // What is kept in the inode is counted all the same (ext4_file_getattr): programs take a file without blocks for a hole.
+    let inline = inode.is_regular() && inode.flags.contains(ext::Flags::INLINE_DATA);
+    let within = if inline { inode.size.div_ceil(512) } else { 0 };
     FileAttr {
         ino: INodeNo(inode.number.into()),
         size: inode.size,
-        blocks: inode.blocks,
+        blocks: inode.blocks + within,
         atime: to_system(inode.atime),
         mtime: to_system(inode.mtime),
         ctime: to_system(inode.ctime),

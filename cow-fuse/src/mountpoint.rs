@@ -80,6 +80,12 @@ pub fn attach(directory: &Path, options: &Options) -> Result<Attachment, MountEr
         Errno::NOTCONN => MountError::Dead(directory.to_owned()),
         e => MountError::Mount { directory: directory.to_owned(), source: e.into() },
     };
+    // Its attributes may still be known: an answer is asked for that nobody keeps.
+    if crate::control::Server::of(directory)
+        .is_err_and(|e| e.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()))
+    {
+        return Err(MountError::Dead(directory.to_owned()));
+    }
     let target = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mode = fstat(target.map_err(failed)?).map_err(failed)?.st_mode;
     let device = match by_mount(directory, options, mode)? {

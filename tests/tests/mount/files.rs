@@ -35,7 +35,8 @@ fn what_is_written_here_is_what_the_kernel_sees() {
         let place = Place::new(64, shape);
         // 128-byte inodes hold no times before 1901 nor after 2038, and blocks of ext2 and ext3 cannot be reserved.
         let old = shape.contains("128") || shape.contains("ext2") || shape.contains("ext3");
-        let make = if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() };
+        let make =
+            if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() };
         let mounted = place.mount(&["--rw"]);
         sh(&place.mnt(), &make);
         // What the kernel has in its cache has not been asked of us: it is asked for anew.
@@ -56,7 +57,8 @@ fn what_the_kernel_writes_is_what_is_seen_here() {
     for shape in SHAPES {
         let place = Place::new(64, shape);
         let old = shape.contains("128") || shape.contains("ext2") || shape.contains("ext3");
-        let make = if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() };
+        let make =
+            if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() };
         sh(place.dir(), "cp base merged");
         let kernel = with_loop(&place.dir().join("merged"), &place.dir().join("kernel"), "noatime", |at| {
             sh(at, &make);

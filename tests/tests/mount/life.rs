@@ -6,7 +6,9 @@ use std::process::Command;
 use whole_program_tests::{Program, cowtool, run, sh};
 
 fn server(place: &Place) -> String {
-    let value = run(Command::new("getfattr").args(["--only-values", "-n", "system.cowtool.daemon", "mnt"]).current_dir(place.dir()));
+    let value = run(Command::new("getfattr")
+        .args(["--only-values", "-n", "system.cowtool.daemon", "mnt"])
+        .current_dir(place.dir()));
     value.expect(0).stdout.split(' ').next().unwrap().to_owned()
 }
 
@@ -53,10 +55,18 @@ fn sigterm_unmounts_cleanly() {
         std::fs::write(place.mnt().join("written"), "not synced").unwrap();
         let open = busy.then(|| std::fs::File::open(place.mnt()).unwrap());
         let pid = server(&place);
-        sh(place.dir(), &format!("kill -TERM {pid}; while [ -e /proc/{pid} ]; do sleep 0.05; done; ! grep -q $PWD/mnt /proc/mounts"));
+        sh(
+            place.dir(),
+            &format!(
+                "kill -TERM {pid}; while [ -e /proc/{pid} ]; do sleep 0.05; done; ! grep -q $PWD/mnt /proc/mounts"
+            ),
+        );
         drop(open);
         place.seen_by_kernel(|at| assert_eq!(std::fs::read(at.join("written")).unwrap(), b"not synced"));
-        sh(place.dir(), "dumpe2fs -h merged 2>/dev/null | grep -q '^Filesystem state: *clean'; ! dumpe2fs -h merged 2>/dev/null | grep -q needs_recovery");
+        sh(
+            place.dir(),
+            "dumpe2fs -h merged 2>/dev/null | grep -q '^Filesystem state: *clean'; ! dumpe2fs -h merged 2>/dev/null | grep -q needs_recovery",
+        );
     }
 }
 
@@ -75,7 +85,13 @@ fn killed_it_loses_nothing_that_was_synced() {
     let line = run(cowtool().args(["umount", "mnt"]).current_dir(place.dir())).fails_with(1);
     assert!(line.contains("had been killed"), "{line}");
     std::mem::forget(mounted);
-    assert_eq!(sh(place.dir(), &format!("{} mount cow mnt; cat mnt/kept; {0} umount mnt", Program::Cowtool.path().display())), "kept\n");
+    assert_eq!(
+        sh(
+            place.dir(),
+            &format!("{} mount cow mnt; cat mnt/kept; {0} umount mnt", Program::Cowtool.path().display())
+        ),
+        "kept\n"
+    );
     run(cowtool().args(["check", "cow"]).current_dir(place.dir())).expect(0);
 }
 
@@ -88,9 +104,16 @@ fn by_the_names_of_mount_and_umount() {
     for name in ["mount.fuse.cowtool", "umount.fuse.cowtool"] {
         symlink(Program::Cowtool.path(), place.dir().join(name)).unwrap();
     }
-    sh(place.dir(), "./mount.fuse.cowtool cow mnt -v -o rw,noauto,user,_netdev,uid=0,noexec; touch mnt/x; grep -q \"$PWD/mnt fuse.cowtool rw,.*noexec\" /proc/mounts; ./umount.fuse.cowtool mnt -t fuse.cowtool");
-    sh(place.dir(), "./mount.fuse.cowtool cow mnt -o ro; ! touch mnt/y 2>/dev/null; ./umount.fuse.cowtool mnt");
-    let line = run(cowtool().args(["mount", "cow", "mnt", "-o", "nonsense"]).current_dir(place.dir())).fails_with(1);
+    sh(
+        place.dir(),
+        "./mount.fuse.cowtool cow mnt -v -o rw,noauto,user,_netdev,uid=0,noexec; touch mnt/x; grep -q \"$PWD/mnt fuse.cowtool rw,.*noexec\" /proc/mounts; ./umount.fuse.cowtool mnt -t fuse.cowtool",
+    );
+    sh(
+        place.dir(),
+        "./mount.fuse.cowtool cow mnt -o ro; ! touch mnt/y 2>/dev/null; ./umount.fuse.cowtool mnt",
+    );
+    let line =
+        run(cowtool().args(["mount", "cow", "mnt", "-o", "nonsense"]).current_dir(place.dir())).fails_with(1);
     assert!(line.contains("nonsense"), "{line}");
 }
 
@@ -113,15 +136,20 @@ fn a_partition_is_found() {
         return;
     }
     let place = Place::new(48, "true");
-    sh(place.dir(), "printf 'label: gpt\\nsize=8M, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\\nsize=30M\\n' | sfdisk -q base; \
+    sh(
+        place.dir(),
+        "printf 'label: gpt\\nsize=8M, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\\nsize=30M\\n' | sfdisk -q base; \
                      truncate -s 30M part; mkfs.ext4 -q -F part; dd if=part of=base bs=1M seek=9 conv=notrunc status=none; \
-                     rm cow");
-    run(cowtool().args(["create", "cow", "--base", "base", "--no-identify"]).current_dir(place.dir())).expect(0);
+                     rm cow",
+    );
+    run(cowtool().args(["create", "cow", "--base", "base", "--no-identify"]).current_dir(place.dir()))
+        .expect(0);
     for options in [&["--rw"][..], &["--rw", "--partition", "2"]] {
         let mounted = place.mount(options);
         sh(&place.mnt(), "mkdir -p x; ls -d lost+found");
         mounted.umount();
     }
-    let line = run(cowtool().args(["mount", "cow", "mnt", "--partition", "7"]).current_dir(place.dir())).fails_with(1);
+    let line = run(cowtool().args(["mount", "cow", "mnt", "--partition", "7"]).current_dir(place.dir()))
+        .fails_with(1);
     assert!(line.contains("no partition 7"), "{line}");
 }

@@ -86,7 +86,11 @@ impl Run {
 
     fn unlink(&mut self) {
         let name = self.name();
-        assert_eq!(fs::remove_file(self.path(&name)).is_ok(), self.model.names.remove(&name).is_some(), "{name}");
+        assert_eq!(
+            fs::remove_file(self.path(&name)).is_ok(),
+            self.model.names.remove(&name).is_some(),
+            "{name}"
+        );
         // Whoever has it open still has it; now and then it is closed.
         if self.random.below(2) == 0 {
             let names = &self.model.names;
@@ -96,7 +100,8 @@ impl Run {
 
     fn rename(&mut self) {
         let (from, to) = (self.name(), self.name());
-        let flags = [RenameFlags::empty(), RenameFlags::NOREPLACE, RenameFlags::EXCHANGE][self.random.below(3) as usize];
+        let flags = [RenameFlags::empty(), RenameFlags::NOREPLACE, RenameFlags::EXCHANGE]
+            [self.random.below(3) as usize];
         let (a, b) = (self.model.names.get(&from).copied(), self.model.names.get(&to).copied());
         let may = a.is_some()
             && match flags {
@@ -194,7 +199,8 @@ impl Run {
                 bytes.resize(at as usize, 0);
             }
             81..=84 => {
-                fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, end - at).unwrap();
+                fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, end - at)
+                    .unwrap();
                 let upto = size.min(end) as usize;
                 if (at as usize) < upto {
                     bytes[at as usize..upto].fill(0);
@@ -217,15 +223,19 @@ impl Run {
                 let begin = to;
                 let mut left = (end - at).min(LARGEST - to);
                 while left > 0 {
-                    match copy_file_range(&file, Some(&mut from), &target, Some(&mut to), left as usize).unwrap() {
+                    match copy_file_range(&file, Some(&mut from), &target, Some(&mut to), left as usize)
+                        .unwrap()
+                    {
                         0 => break,
                         n => left -= n as u64,
                     }
                 }
                 let copied = &bytes[size.min(at) as usize..size.min(from) as usize];
-                let into = &mut self.model.content[other];
-                grow(into, if copied.is_empty() { 0 } else { to });
-                into[begin as usize..][..copied.len()].copy_from_slice(copied);
+                if !copied.is_empty() {
+                    let into = &mut self.model.content[other];
+                    grow(into, to);
+                    into[begin as usize..][..copied.len()].copy_from_slice(copied);
+                }
             }
             _ => {}
         }

@@ -24,7 +24,8 @@ impl Place {
         let place = Place(tempfile::tempdir().unwrap());
         fs::set_permissions(place.dir(), fs::Permissions::from_mode(0o755)).unwrap();
         sh(place.dir(), &format!("mkdir mnt kernel; truncate -s {mib}M base; {mkfs} base"));
-        run(cowtool().args(["create", "cow", "--base", "base", "--no-identify"]).current_dir(place.dir())).expect(0);
+        run(cowtool().args(["create", "cow", "--base", "base", "--no-identify"]).current_dir(place.dir()))
+            .expect(0);
         place
     }
 
@@ -50,13 +51,14 @@ impl Place {
         sh(self.dir(), "rm -f merged");
         run(cowtool().args(["commit", "cow", "--into", "merged"]).current_dir(self.dir())).expect(0);
         run(Command::new("e2fsck").args(["-fn", "merged"]).current_dir(self.dir())).expect(0);
-        with_loop(&self.dir().join("merged"), &self.dir().join("kernel"), "ro,noload", work)
+        with_loop(&self.dir().join("merged"), &self.dir().join("kernel"), "ro", work)
     }
 
     /// Gives the COW file's disk a new state: the image that the kernel has written becomes the base of a new, empty COW file.
     pub(crate) fn rebase_on_merged(&self) {
         sh(self.dir(), "rm cow; mv merged base");
-        run(cowtool().args(["create", "cow", "--base", "base", "--no-identify"]).current_dir(self.dir())).expect(0);
+        run(cowtool().args(["create", "cow", "--base", "base", "--no-identify"]).current_dir(self.dir()))
+            .expect(0);
     }
 }
 

@@ -52,7 +52,17 @@ fn fio_verifies() {
     }
     let place = Place::ext4(192);
     let fio = |dir: &std::path::Path, extra: &[&str]| {
-        let common = ["--name=v", "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--rw=randrw", "--size=24M", "--numjobs=2", "--group_reporting", "--randseed=7"];
+        let common = [
+            "--name=v",
+            "--verify=crc32c",
+            "--verify_fatal=1",
+            "--do_verify=1",
+            "--rw=randrw",
+            "--size=24M",
+            "--numjobs=2",
+            "--group_reporting",
+            "--randseed=7",
+        ];
         let mut command = Command::new("fio");
         command.arg(format!("--directory={}", dir.display())).args(common).args(extra);
         run_within(&mut command, Duration::from_secs(300)).expect(0);
@@ -86,7 +96,11 @@ fn stress_ng() {
             "dirdeep" => &["--dirdeep-inodes", "500"],
             _ => &[],
         };
-        command.args(["--temp-path"]).arg(place.mnt()).args([&format!("--{class}"), "2", "--timeout", "2", "--verify"]).args(bytes);
+        command
+            .args(["--temp-path"])
+            .arg(place.mnt())
+            .args([&format!("--{class}"), "2", "--timeout", "2", "--verify"])
+            .args(bytes);
         let ran = run_within(&mut command, Duration::from_secs(120));
         // 3: it does not know this class; 4: not implemented here.
         assert!(matches!(ran.status.code(), Some(0 | 3 | 4)), "{class}: {}\n{}", ran.stdout, ran.stderr);
@@ -102,7 +116,10 @@ fn a_system_goes_in_and_out_by_tar() {
     }
     let place = Place::ext4(512);
     // What Debian's own packages have put there: programs, links, modules of interpreters.
-    sh(place.dir(), "tar -C / --xattrs --acls -cf in.tar bin etc/alternatives etc/init.d lib/udev sbin usr/share/perl usr/share/doc/git* usr/lib/python3 2>/dev/null || true; ls -la in.tar");
+    sh(
+        place.dir(),
+        "tar -C / --xattrs --acls -cf in.tar bin etc/alternatives etc/init.d lib/udev sbin usr/share/perl usr/share/doc/git* usr/lib/python3 2>/dev/null || true; ls -la in.tar",
+    );
     let mounted = place.mount(&["--rw"]);
     sh(&place.mnt(), "tar --xattrs --acls -xpf ../in.tar");
     mounted.umount();

@@ -31,10 +31,7 @@ pub(super) fn run(plan: &Plan, served: bool) -> anyhow::Result<Outcome> {
         return serve(attachment, &dir, &verdict, served, |at, ended| Session::begin(at, files, ended));
     }
     let ext = open_files(plan, device)?;
-    if ext.was_recovered() {
-        let how = if plan.write { "recovered" } else { "recovered in memory: nothing is written" };
-        complain(format_args!("\"{}\" was not unmounted: its journal is {how}", plan.cow.display()));
-    }
+    let recovered = ext.was_recovered();
     let settings = Settings {
         owner: plan.map_owner.then_some(owner),
         no_access_times: plan.no_access_times,
@@ -50,6 +47,10 @@ pub(super) fn run(plan: &Plan, served: bool) -> anyhow::Result<Outcome> {
             return Err(e.into());
         }
     };
+    if recovered {
+        let how = if plan.write { "recovered" } else { "recovered in memory: nothing is written" };
+        complain(format_args!("\"{}\" was not unmounted: its journal is {how}", plan.cow.display()));
+    }
     let files = Files::new(ext, settings, verdict.clone()).context("starting to serve")?;
     serve(attachment, &dir, &verdict, served, |at, ended| Session::begin(at, files, ended))
 }
@@ -72,14 +73,16 @@ fn part(plan: &Plan, device: Arc<dyn BlockDevice>) -> anyhow::Result<Arc<dyn Blo
     let Some(number) = plan.partition.filter(|n| *n != 0) else { return Ok(device) };
     let all = volume::list(&device).with_context(|| format!("reading \"{}\"", plan.cow.display()))?;
     let Some(found) = all.iter().find(|l| l.entry.number == number) else {
-        return Err(volume::Error::NoSuch { number, all }).with_context(|| format!("\"{}\"", plan.cow.display()));
+        return Err(volume::Error::NoSuch { number, all })
+            .with_context(|| format!("\"{}\"", plan.cow.display()));
     };
     let (partition, start, len) = (number, found.entry.start, found.entry.len);
     Ok(volume::Place { partition, start, len }.of(device))
 }
 
 fn open_files(plan: &Plan, device: Arc<dyn BlockDevice>) -> anyhow::Result<Ext> {
-    let device = volume::choose(device, plan.partition).with_context(|| format!("\"{}\"", plan.cow.display()))?;
+    let device =
+        volume::choose(device, plan.partition).with_context(|| format!("\"{}\"", plan.cow.display()))?;
     let opened = if plan.write { Ext::open_rw(device) } else { Ext::open(device) };
     let cow = plan.cow.display();
     opened.map_err(|e| match e {
