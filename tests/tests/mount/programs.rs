@@ -89,7 +89,7 @@ fn stress_ng() {
         let mut command = Command::new("stress-ng");
         let bytes = match class {
             "hdd" => &["--hdd-bytes", "16M"][..],
-            "copy-file" => &["--copy-file-bytes", "8M"],
+            "copy-file" => &["--copy-file-bytes", "128M"],
             "fallocate" => &["--fallocate-bytes", "8M"],
             "seek" => &["--seek-size", "8M"],
             "sync-file" => &["--sync-file-bytes", "8M"],
