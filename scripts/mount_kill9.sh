@@ -27,6 +27,8 @@ for round in $(seq "$rounds"); do
     sleep "0.$((RANDOM % 8 + 1))"
     kill -KILL "$server"
     wait "$load" || true
+    # Until it has let its files go: gone, or a zombie.
+    while grep -qs '^State:.[^ZX]' "/proc/$server/status"; do sleep 0.02; done
     "$cowtool" umount mnt 2>/dev/null && { echo "round $round: umount says that a killed mount is durable"; exit 1; }
     last=$(grep -a '^row ' acknowledged | tail -n 1 | cut -d' ' -f2); last=${last:-$rows}
     "$cowtool" check cow >/dev/null
