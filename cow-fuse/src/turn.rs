@@ -17,11 +17,6 @@ const WHILE: Duration = Duration::from_micros(80);
 const VAIN: u32 = 4;
 /// At most so many times.
 const MOST: u32 = 64;
-/// Between two looks, when nobody else has had the CPU.
-const ALONE: Duration = Duration::from_micros(20);
-/// Somebody else wants the CPU: to look would only take it from him, and he from us when there is a request. Not so many times.
-const CROWDED: u32 = 256;
-
 /// The requests of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -55,7 +50,6 @@ impl Turns {
             return;
         }
         let begun = Instant::now();
-        let mut last = begun;
         loop {
             let now = Timespec { tv_sec: 0, tv_nsec: 0 };
             let mut fds = [PollFd::new(device, PollFlags::IN)];
@@ -63,13 +57,7 @@ impl Turns {
                 self.vain.store(0, Ordering::Relaxed);
                 return;
             }
-            let now = Instant::now();
-            if now - last > ALONE {
-                self.skip.store(CROWDED, Ordering::Relaxed);
-                return;
-            }
-            last = now;
-            if now - begun > WHILE {
+            if begun.elapsed() > WHILE {
                 break;
             }
             std::hint::spin_loop();
