@@ -28,6 +28,7 @@ test:
 # What takes long: 100 kills of a merge and of a guest, a 100 GiB base, ten minutes of each fuzz target.
 test-long: test
 	tests/kill9.sh 100
+	scripts/mount_kill9.sh 50
 	uml-kernel/tests/kills.py 100
 	tests/big.sh
 	tests/debian.sh
@@ -40,6 +41,7 @@ bench:
 	bench/nbd.sh
 	$(CARGO) build --release --quiet -p cowtool
 	bench/status.sh target/release/cowtool
+	bench/mount.sh
 
 lint:
 	$(CARGO) fmt --all --check

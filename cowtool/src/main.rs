@@ -1,7 +1,8 @@
-//! `cowtool`: looks into COW disks, compares, checks, converts, moves, shrinks and stacks them.
+//! `cowtool`: looks into COW disks, compares, checks, converts, moves, shrinks, stacks and mounts them.
 
 mod commands;
 mod context;
+mod helper;
 mod options;
 
 use clap::Parser;
@@ -11,7 +12,7 @@ use options::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::try_parse() {
+    match Cli::try_parse_from(helper::arguments()) {
         Ok(cli) => cli_common::run(codes(cli.command.name()), || commands::run(cli)),
         Err(e) => {
             let _ = e.print();

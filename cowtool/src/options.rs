@@ -20,6 +20,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true)]
     pub(crate) progress: bool,
 
+    /// This process serves a mount: it tells who started it that it is there
+    #[arg(long, hide = true)]
+    pub(crate) served: bool,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -53,6 +57,8 @@ pub(crate) enum Command {
     Verify(One),
     Identify(Identify),
     Locks(One),
+    Mount(Mount),
+    Umount(Umount),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -360,6 +366,58 @@ pub(crate) struct Identify {
     /// Take the base as it is now for the right one
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Mount the files inside, or with --disk the disk as one file: without booting it, and without root where fusermount3 is installed
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Mount {
+    /// A COW file or a raw image
+    pub(crate) cow: PathBuf,
+    /// Where: an empty directory
+    pub(crate) dir: PathBuf,
+    /// Nothing is written: what is there without --rw
+    #[arg(long, conflicts_with = "rw")]
+    pub(crate) ro: bool,
+    /// Changes are written into the COW file
+    #[arg(long)]
+    pub(crate) rw: bool,
+    /// Changes are written into this new COW file, on top: the session stays as it was
+    #[arg(long, value_name = "SCRATCH", requires = "rw")]
+    pub(crate) new: Option<PathBuf>,
+    /// The disk as one file, DIR/disk: for any file system
+    #[arg(long)]
+    pub(crate) disk: bool,
+    /// Partition to mount, by its number; 0 for the whole disk. Without it the only one that can be meant
+    #[arg(long, value_name = "N")]
+    pub(crate) partition: Option<u32>,
+    /// What is below the COW file, whatever its header names
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+    /// Stay, and do not go into the background
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+    /// Let others than you in (user_allow_other in /etc/fuse.conf, unless you are root)
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+    /// All files are yours; what you make belongs to whom its directory belongs to
+    #[arg(long)]
+    pub(crate) map_owner: bool,
+    /// Take no locks: look at the disk of a running guest, with what that means
+    #[arg(short = 'U', long, conflicts_with = "rw")]
+    pub(crate) unlocked: bool,
+    /// Options as mount(8) has them, with commas between: ro, rw, noexec, noatime, commit=SECONDS, …
+    #[arg(short, value_name = "OPTIONS")]
+    pub(crate) options: Vec<String>,
+}
+
+/// Unmount, and return when everything is durable
+#[derive(Debug, Args)]
+pub(crate) struct Umount {
+    /// Where it is mounted
+    pub(crate) dir: PathBuf,
+    /// Detach it now, although somebody has something open in it; what he still writes is waited for
+    #[arg(short, long)]
+    pub(crate) lazy: bool,
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

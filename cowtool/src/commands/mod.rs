@@ -10,9 +10,11 @@ mod files;
 mod info;
 mod map;
 mod meta;
+mod mount;
 mod serve;
 mod snapshot;
 mod status;
+mod umount;
 mod verify;
 
 use crate::context::Context;
@@ -21,6 +23,10 @@ use cli_common::Outcome;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    // Before any handler of signals, and any thread.
+    if let Command::Mount(o) = &cli.command {
+        return mount::run(o, cli.served);
+    }
     let cx = Context::new(&cli)?;
     match cli.command {
         Command::Create(o) => create::run(cx, &o),
@@ -51,6 +57,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::TarIn(o) => files::tar_in(cx, &o),
         Command::Verify(o) => verify::run(cx, &o),
         Command::Locks(o) => info::locks(cx, &o),
+        Command::Mount(_) => Ok(Outcome::Success),
+        Command::Umount(o) => umount::run(&o),
         Command::Completions { shell } => meta::completions(cx, shell),
         Command::Man { dir } => meta::man(cx, dir.as_deref()),
     }
