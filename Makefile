@@ -25,8 +25,9 @@ test:
 	$(CARGO) test --workspace --quiet
 	tests/kill9.sh 20
 
-# What takes long: 100 kills of a merge and of a guest, a 100 GiB base, ten minutes of each fuzz target.
+# What takes long: FUSE mounts, 100 kills of a merge and of a guest, a 100 GiB base, ten minutes of each fuzz target.
 test-long: test
+	$(CARGO) test -p whole-program-tests --test mount
 	tests/kill9.sh 100
 	scripts/mount_kill9.sh 50
 	uml-kernel/tests/kills.py 100
