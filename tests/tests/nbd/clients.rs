@@ -205,13 +205,14 @@ fn fio_verifies_what_it_has_written() {
 #[test]
 fn several_exports_each_under_its_name() {
     let place = Place::new();
+    run(uml_moo().args(["files.cow", "files.new"]).current_dir(place.dir())).expect(0);
     let exports = ["--export", "session", "--export", "was=base", "--export", "other=files.cow"];
     let served = Served::start(place.dir(), &[&["top.cow"][..], &exports].concat());
     assert_eq!(served.uris.len(), 3);
     if missing("nbdcopy", &["nbdcopy", "nbdinfo"]) {
         return;
     }
-    for (uri, file) in served.uris.iter().zip(["changed.img", "base.img", "files.img"]) {
+    for (uri, file) in served.uris.iter().zip(["changed.img", "base.img", "files.new"]) {
         client(place.dir(), "nbdcopy", &[uri, "out.img"]);
         same(&place.path("out.img"), &place.path(file));
     }
