@@ -58,42 +58,42 @@ impl Acl {
         if self.0.iter().any(|e| e.tag == MASK) { MASK } else { GROUP_OBJ }
     }
 
+    /// How far to the left the permission bits lie that stand for an entry, where some do.
+    fn shift(tag: u16, group: u16) -> Option<u16> {
+        match tag {
+            USER_OBJ => Some(6),
+            OTHER => Some(0),
+            tag if tag == group => Some(3),
+            _ => None,
+        }
+    }
+
+    /// Gives each entry that permission bits stand for what `change` makes of its permissions and of those bits of `mode`.
+    fn change(&mut self, mode: u16, change: impl Fn(u16, u16) -> u16) {
+        let group = self.group();
+        for e in &mut self.0 {
+            if let Some(shift) = Acl::shift(e.tag, group) {
+                e.perm = change(e.perm, mode >> shift & 7);
+            }
+        }
+    }
+
     /// The permission bits that show it (posix_acl_equiv_mode).
     pub(crate) fn mode(&self) -> u16 {
         let group = self.group();
-        self.0.iter().fold(0, |mode, e| match e.tag {
-            USER_OBJ => mode | (e.perm & 7) << 6,
-            OTHER => mode | e.perm & 7,
-            tag if tag == group => mode | (e.perm & 7) << 3,
-            _ => mode,
-        })
+        let bits = |e: &Entry| Acl::shift(e.tag, group).map_or(0, |shift| (e.perm & 7) << shift);
+        self.0.iter().fold(0, |mode, e| mode | bits(e))
     }
 
     /// After chmod(2) (__posix_acl_chmod_masq).
     pub(crate) fn with_mode(mut self, mode: u16) -> Acl {
-        let group = self.group();
-        for e in &mut self.0 {
-            match e.tag {
-                USER_OBJ => e.perm = mode >> 6 & 7,
-                OTHER => e.perm = mode & 7,
-                tag if tag == group => e.perm = mode >> 3 & 7,
-                _ => {}
-            }
-        }
+        self.change(mode, |_, bits| bits);
         self
     }
 
     /// What something that is made with these permissions gets from it as a default (posix_acl_create_masq): its list, and its permissions.
     pub(crate) fn inherited(mut self, mode: u16) -> (Acl, u16) {
-        let group = self.group();
-        for e in &mut self.0 {
-            match e.tag {
-                USER_OBJ => e.perm &= mode >> 6 & 7,
-                OTHER => e.perm &= mode & 7,
-                tag if tag == group => e.perm &= mode >> 3 & 7,
-                _ => {}
-            }
-        }
+        self.change(mode, |perm, bits| perm & bits);
         let mode = mode & !0o777 | self.mode();
         (self, mode)
     }

@@ -2,40 +2,50 @@
 
 use crate::error::{Error, Result};
 use crate::merge::{Source, segments};
-use block_device::{BlockDevice, Extent, ExtentKind, Extents, HostFile, Observer, WINDOW};
-use cow_format::{Chain, Layer, OpenOptions, Run, looks_like_cow};
+use block_device::{BlockDevice, Extent, ExtentKind, Extents, HostFile, LockKind, Observer, WINDOW, lock};
+use cow_format::{Chain, CowDevice, Layer, OpenOptions, Run, looks_like_cow};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A disk that was opened to be read: a COW chain, or a raw image.
+/// A disk that was opened: a COW chain, or a raw image.
 pub struct Disk {
     /// The path it was opened by.
     pub path: PathBuf,
     /// Its layers, where it is a COW disk.
     pub chain: Option<Chain>,
+    /// The device of its top layer, where it is a COW disk: which bytes that one holds.
+    pub top: Option<Arc<CowDevice>>,
     /// Its content.
     pub device: Arc<dyn BlockDevice>,
 }
 
 impl Disk {
-    /// Opens a COW file with all that is below it, or any other file as a raw image.
+    /// Opens a COW file with all that is below it, or any other file as a raw image; to be written, and locked for that, as the options
+    /// have it of the top layer.
     ///
     /// # Errors
     /// Those of opening; a file with a COW file's magic must be a good one.
     pub fn open(path: &Path, options: &OpenOptions<'_>) -> Result<Self> {
         let open = |source| cow_format::Error::Open { path: path.to_owned(), source };
-        let file = HostFile::open(path, true).map_err(open)?;
+        let file = HostFile::open(path, options.writable == 0).map_err(open)?;
         if looks_like_cow(&file).map_err(Error::io("reading", path))? {
+            drop(file);
             let chain = Chain::open(path, options)?;
-            let device = chain.device(0)?;
-            return Ok(Self { path: path.to_owned(), chain: Some(chain), device });
+            let top = Arc::new(chain.top_device()?);
+            let device = Arc::clone(&top) as Arc<dyn BlockDevice>;
+            return Ok(Self { path: path.to_owned(), chain: Some(chain), top: Some(top), device });
         }
         if !options.unlocked {
-            block_device::lock(&file, block_device::LockKind::Shared)
-                .map_err(cow_format::Error::io("locking", path))?;
+            let kind = if file.read_only() { LockKind::Shared } else { LockKind::Exclusive };
+            lock(&file, kind).map_err(cow_format::Error::io("locking", path))?;
         }
-        Ok(Self { path: path.to_owned(), chain: None, device: Arc::new(file) })
+        Ok(Self::raw(path, Arc::new(file)))
+    }
+
+    /// A device that is taken as a whole, whatever it is made of.
+    pub fn raw(path: &Path, device: Arc<dyn BlockDevice>) -> Self {
+        Self { path: path.to_owned(), chain: None, top: None, device }
     }
 }
 

@@ -104,7 +104,7 @@ fn open(path: &Path, base: Option<&Path>) -> Result<Disk> {
         return Disk::open(path, &OpenOptions::default());
     }
     drop(file);
-    Ok(Disk { path: path.to_owned(), chain: None, device: qcow2::open_device(path, base)? })
+    Ok(Disk::raw(path, qcow2::open_device(path, base)?))
 }
 
 fn sources(chain: &Chain) -> Vec<Source<'_>> {

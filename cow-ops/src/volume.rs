@@ -59,13 +59,11 @@ pub fn find(disk: &Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Place
     if partition == Some(0) {
         return accept(whole, identify(&**disk)?);
     }
-    let all = list(disk)?;
     if let Some(number) = partition {
-        let Some(at) = all.iter().position(|l| l.entry.number == number) else {
-            return Err(Error::NoSuch { number, all });
-        };
-        return accept(place(&all[at]), all[at].content);
+        let found = numbered(disk, number)?;
+        return accept(place(&found), found.content);
     }
+    let all = list(disk)?;
     let on_whole = identify(&**disk)?;
     if all.is_empty() {
         return accept(whole, on_whole);
@@ -78,6 +76,25 @@ pub fn find(disk: &Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Place
     match (meant.next(), meant.next()) {
         (Some(one), None) => accept(place(one), one.content),
         _ => Err(Error::Ambiguous { all, whole: false }),
+    }
+}
+
+/// The partition of this number, whatever it holds; 0 is the whole disk.
+///
+/// # Errors
+/// [`Error`], in text that says how to go on.
+pub fn part(disk: Arc<dyn BlockDevice>, number: u32) -> Result<Arc<dyn BlockDevice>, Error> {
+    if number == 0 {
+        return Ok(disk);
+    }
+    Ok(place(&numbered(&disk, number)?).of(disk))
+}
+
+fn numbered(disk: &Arc<dyn BlockDevice>, number: u32) -> Result<Listed, Error> {
+    let mut all = list(disk)?;
+    match all.iter().position(|l| l.entry.number == number) {
+        Some(at) => Ok(all.swap_remove(at)),
+        None => Err(Error::NoSuch { number, all }),
     }
 }
 

@@ -95,6 +95,28 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a system call returns for it (errno(3)): the host's own number where the device failed, EUCLEAN where the disk is damaged.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Error::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            Error::NotFound => libc::ENOENT,
+            Error::InUse { .. } => libc::EBUSY,
+            Error::NotDirectory(_) => libc::ENOTDIR,
+            Error::IsDirectory(_) => libc::EISDIR,
+            Error::Exists => libc::EEXIST,
+            Error::NotEmpty => libc::ENOTEMPTY,
+            Error::NoSpace => libc::ENOSPC,
+            Error::ReadOnly => libc::EROFS,
+            Error::TooBig => libc::EFBIG,
+            Error::TooManyLinks => libc::EMLINK,
+            Error::NameTooLong => libc::ENAMETOOLONG,
+            Error::Invalid | Error::NotExt(_) => libc::EINVAL,
+            Error::NoAttribute => libc::ENODATA,
+            Error::NotSupported | Error::Unsupported(_) => libc::EOPNOTSUPP,
+            _ => libc::EUCLEAN,
+        }
+    }
+
     pub(crate) fn inode(inode: InodeNumber, what: impl Into<String>) -> Error {
         Error::Inode { inode, what: what.into() }
     }

@@ -22,9 +22,7 @@ pub(crate) fn run(mut cx: Context, options: &Two, first_only: bool) -> anyhow::R
     let a = Disk::open(&options.a, &open)?;
     let b = match (&options.b, &a.chain) {
         (Some(b), _) => Disk::open(b, &open)?,
-        (None, Some(chain)) => {
-            Disk { path: chain.below(0).path().to_owned(), chain: None, device: chain.device(1)? }
-        }
+        (None, Some(chain)) => Disk::raw(chain.below(0).path(), chain.device(1)?),
         (None, None) => bail!("\"{}\" is no COW file: a second disk is needed", options.a.display()),
     };
     let (mut ranges, mut bytes, mut first) = (0, 0, None);

@@ -3,9 +3,9 @@
 use crate::context::Context;
 use crate::options::Serve;
 use anyhow::{Context as _, bail};
-use block_device::{BlockDevice, HostFile, LockKind};
 use cli_common::{Outcome, complain};
-use cow_format::{Chain, CowDevice, OpenOptions, looks_like_cow};
+use cow_format::{CowDevice, OpenOptions};
+use cow_ops::Disk;
 use nbd::{Export, Exports, Listener, Server, Stop, TlsFiles};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -111,62 +111,38 @@ fn exports(options: &Serve, cx: &Context) -> anyhow::Result<Exports> {
     let mut exports = Vec::new();
     for argument in &options.export {
         exports.push(match argument.split_once('=') {
-            None => main.export(argument),
-            Some((name, "base")) => main.below(name)?,
+            None => export(&main, argument),
+            Some((name, "base")) => export_below(&main, name)?,
             Some((name, path)) => {
-                Disk::open(Path::new(path), &OpenOptions { backing: None, ..open.clone() })?.export(name)
+                let open = OpenOptions { backing: None, ..open.clone() };
+                export(&Disk::open(Path::new(path), &open)?, name)
             }
         });
     }
     if exports.is_empty() {
-        exports.push(main.export(""));
+        exports.push(export(&main, ""));
     }
     cx.reporter.finish();
     Ok(Exports::new(exports)?)
 }
 
-/// An open disk.
-enum Disk {
-    Cow(Arc<CowDevice>, Chain),
-    Raw(Arc<HostFile>),
+/// A disk under a name.
+fn export(disk: &Disk, name: &str) -> Export {
+    let kind = if disk.top.is_some() { "COW disk" } else { "image" };
+    let export = Export::new(name, format!("the {kind} {}", disk.path.display()), Arc::clone(&disk.device));
+    match &disk.top {
+        Some(top) => export.with_context(Arc::new(Dirty(Arc::clone(top)))),
+        None => export,
+    }
 }
 
-impl Disk {
-    fn open(path: &Path, open: &OpenOptions<'_>) -> anyhow::Result<Self> {
-        let failed = || format!("opening \"{}\"", path.display());
-        let raw = HostFile::open(path, open.writable == 0).with_context(failed)?;
-        if looks_like_cow(&raw).with_context(failed)? {
-            let chain = Chain::open(path, open)?;
-            return Ok(Self::Cow(Arc::new(chain.top_device()?), chain));
-        }
-        if !open.unlocked {
-            let kind = if raw.read_only() { LockKind::Shared } else { LockKind::Exclusive };
-            block_device::lock(&raw, kind).map_err(cow_format::Error::io("locking", path))?;
-        }
-        Ok(Self::Raw(Arc::new(raw)))
-    }
-
-    fn export(&self, name: &str) -> Export {
-        match self {
-            Self::Cow(device, chain) => {
-                let text = format!("the COW disk {}", chain.top().path().display());
-                Export::new(name, text, Arc::clone(device) as Arc<dyn BlockDevice>)
-                    .with_context(Arc::new(Dirty(Arc::clone(device))))
-            }
-            Self::Raw(file) => {
-                let text = format!("the image {}", file.path().display());
-                Export::new(name, text, Arc::clone(file) as Arc<dyn BlockDevice>)
-            }
-        }
-    }
-
-    fn below(&self, name: &str) -> anyhow::Result<Export> {
-        let Self::Cow(_, chain) = self else {
-            bail!("{name}=base: the disk is no COW file, there is nothing below it");
-        };
-        let text = format!("what is below, {}", chain.below(0).path().display());
-        Ok(Export::new(name, text, chain.device(1)?))
-    }
+/// What is below a disk's top layer.
+fn export_below(disk: &Disk, name: &str) -> anyhow::Result<Export> {
+    let Some(chain) = &disk.chain else {
+        bail!("{name}=base: the disk is no COW file, there is nothing below it");
+    };
+    let text = format!("what is below, {}", chain.below(0).path().display());
+    Ok(Export::new(name, text, chain.device(1)?))
 }
 
 /// The metadata context `cow:dirty`: bit 0 where the COW file itself holds the bytes.

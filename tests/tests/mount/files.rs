@@ -26,6 +26,13 @@ mkdir a/inherits; touch -d '1965-03-04 05:06:07.123456789' d/random-70000; touch
 mv many/file-2 a/b/c/moved; rm many/file-3; fallocate -l 200000 d/reserved; fallocate -p -o 8192 -l 20000 d/random-70000
 "#;
 
+/// As much of it as a file system of this shape holds: 128-byte inodes hold no times before 1901 nor after 2038, and blocks of ext2 and ext3
+/// cannot be reserved.
+fn making(shape: &str) -> String {
+    let old = shape.contains("128") || shape.contains("ext2") || shape.contains("ext3");
+    if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() }
+}
+
 #[test]
 fn what_is_written_here_is_what_the_kernel_sees() {
     if no_fuse("mounts against the kernel's") {
@@ -33,12 +40,8 @@ fn what_is_written_here_is_what_the_kernel_sees() {
     }
     for shape in SHAPES {
         let place = Place::new(64, shape);
-        // 128-byte inodes hold no times before 1901 nor after 2038, and blocks of ext2 and ext3 cannot be reserved.
-        let old = shape.contains("128") || shape.contains("ext2") || shape.contains("ext3");
-        let make =
-            if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() };
         let mounted = place.mount(&["--rw"]);
-        sh(&place.mnt(), &make);
+        sh(&place.mnt(), &making(shape));
         // What the kernel has in its cache has not been asked of us: it is asked for anew.
         mounted.umount();
         let mounted = place.mount(&["--ro"]);
@@ -56,12 +59,9 @@ fn what_the_kernel_writes_is_what_is_seen_here() {
     }
     for shape in SHAPES {
         let place = Place::new(64, shape);
-        let old = shape.contains("128") || shape.contains("ext2") || shape.contains("ext3");
-        let make =
-            if old { MAKE.replace("fallocate", "true").replace("2100", "2037") } else { MAKE.to_owned() };
         sh(place.dir(), "cp base merged");
         let kernel = with_loop(&place.dir().join("merged"), &place.dir().join("kernel"), "noatime", |at| {
-            sh(at, &make);
+            sh(at, &making(shape));
             sh(at, "sync -f .");
             listing(at)
         });

@@ -133,19 +133,13 @@ pub(super) fn read_set(ctx: &Ctx, at: u64, size: u64) -> Result<SigSet> {
 /// Blocks another set until the call is over and its signals are delivered.
 pub(super) fn swap_mask(ctx: &mut Ctx, mask: SigSet) {
     ctx.saved_mask = Some(ctx.task.blocked());
-    ctx.task.set_blocked(mask);
-    if ctx.task.has_deliverable() {
-        ctx.task.interrupt();
-    }
+    ctx.task.change_blocked(mask);
 }
 
 /// Takes [`swap_mask`] back, for calls that were not interrupted.
 pub(super) fn restore_mask(ctx: &mut Ctx) {
     if let Some(old) = ctx.saved_mask.take() {
-        ctx.task.set_blocked(old);
-        if ctx.task.has_deliverable() {
-            ctx.task.interrupt();
-        }
+        ctx.task.change_blocked(old);
     }
 }
 
@@ -200,10 +194,7 @@ fn sigprocmask(ctx: &mut Ctx, [how, new, old, size, ..]: Args) -> Result<u64> {
             libc::SIG_SETMASK => set,
             _ => return Err(Errno::EINVAL),
         };
-        ctx.task.set_blocked(after);
-        if ctx.task.has_deliverable() {
-            ctx.task.interrupt();
-        }
+        ctx.task.change_blocked(after);
     }
     if old != 0 {
         ctx.put(old, &before.to_le_bytes())?;

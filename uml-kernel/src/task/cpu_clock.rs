@@ -150,11 +150,7 @@ pub fn look_again(process: &Arc<Process>) {
     process.cpu_next.store(0, Ordering::SeqCst);
     // Threads in the guest were given time by what was due before.
     for task in kernel().table.threads(process.pid) {
-        if task.in_guest()
-            && let Some(kicker) = task.kicker.lock().as_ref()
-        {
-            kicker.kick();
-        }
+        task.kick();
     }
 }
 

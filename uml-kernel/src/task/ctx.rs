@@ -473,10 +473,7 @@ impl Ctx {
             }
         }
         if let Some(mask) = self.saved_mask.take() {
-            self.task.set_blocked(mask);
-            if self.task.has_deliverable() {
-                self.task.interrupt();
-            }
+            self.task.change_blocked(mask);
         }
     }
 

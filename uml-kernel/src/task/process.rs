@@ -304,8 +304,16 @@ impl Task {
         self.pending.lock().is_empty() && self.process.shared.lock().is_empty()
     }
 
-    /// A signal is pending that it blocks: from now on it asks before it changes its mask.
-    pub fn hold_mask(&self) {
+    /// Changes its blocked signals, and has it look at those that wait and are not blocked any more.
+    pub fn change_blocked(&self, set: SigSet) {
+        self.set_blocked(set);
+        if self.has_deliverable() {
+            self.interrupt();
+        }
+    }
+
+    /// Takes it out of the guest, if it is there.
+    pub fn kick(&self) {
         if self.in_guest()
             && let Some(kicker) = self.kicker.lock().as_ref()
         {
@@ -327,11 +335,7 @@ impl Task {
         if let Some(fiber) = self.fiber.get() {
             fiber.set_interrupted(true);
         }
-        if self.in_guest()
-            && let Some(kicker) = self.kicker.lock().as_ref()
-        {
-            kicker.kick();
-        }
+        self.kick();
     }
 
     /// Queues a signal for this thread alone, without a look at actions.

@@ -104,8 +104,9 @@ fn post<'a>(process: &'a Arc<Process>, only: Option<&Arc<Task>>, info: SigInfo) 
             first.or_else(|| threads.iter().find(takes)).cloned()
         }
     };
+    // From now on those that block it ask before they change their masks (`StubThread::free_mask`).
     let holders = only.map_or(&threads[..], std::slice::from_ref);
-    holders.iter().filter(|t| t.blocked() & bit(signo) != 0).for_each(|t| t.hold_mask());
+    holders.iter().filter(|t| t.blocked() & bit(signo) != 0).for_each(|t| t.kick());
     // One that ends whoever takes it has ended the process as of now, as complete_signal() of Linux has it: what comes after, a SIGPIPE
     // because others of the pipeline are gone, cannot be what it died of.
     if task.as_ref().is_some_and(|t| !blocked_or_waited(t))

@@ -25,7 +25,8 @@ pub(super) fn run(plan: &Plan, served: bool) -> anyhow::Result<Outcome> {
     // Where it is mounted, for when this directory is another one.
     let dir = std::path::absolute(&plan.dir).with_context(|| format!("\"{}\"", plan.dir.display()))?;
     if plan.disk {
-        let device = part(plan, device)?;
+        let device = volume::part(device, plan.partition.unwrap_or(0))
+            .with_context(|| format!("\"{}\"", plan.cow.display()))?;
         let attachment = attach(&dir, &options(plan))?;
         let files = Disk::new(device, owner, plan.unlocked, verdict.clone());
         return serve(attachment, &dir, &verdict, served, |at, ended| Session::begin(at, files, ended));
@@ -66,18 +67,6 @@ fn options(plan: &Plan) -> Options {
         dev: plan.dev,
         no_exec: plan.no_exec,
     }
-}
-
-/// The part of a disk that is to be a file: all of it, or a partition, whatever it holds.
-fn part(plan: &Plan, device: Arc<dyn BlockDevice>) -> anyhow::Result<Arc<dyn BlockDevice>> {
-    let Some(number) = plan.partition.filter(|n| *n != 0) else { return Ok(device) };
-    let all = volume::list(&device).with_context(|| format!("reading \"{}\"", plan.cow.display()))?;
-    let Some(found) = all.iter().find(|l| l.entry.number == number) else {
-        return Err(volume::Error::NoSuch { number, all })
-            .with_context(|| format!("\"{}\"", plan.cow.display()));
-    };
-    let (partition, start, len) = (number, found.entry.start, found.entry.len);
-    Ok(volume::Place { partition, start, len }.of(device))
 }
 
 fn open_files(plan: &Plan, device: Arc<dyn BlockDevice>) -> anyhow::Result<Ext> {

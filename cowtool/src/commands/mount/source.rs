@@ -1,8 +1,8 @@
 //! The disk that is mounted: opened, locked, with a new layer on top if one is wanted.
 
 use super::plan::Plan;
-use block_device::{BlockDevice, HostFile, LockKind, Unobserved, lock};
-use cow_format::{Chain, OpenOptions, Shape, looks_like_cow};
+use block_device::{BlockDevice, HostFile, Unobserved};
+use cow_format::{OpenOptions, Shape, looks_like_cow};
 use cow_ops::{BaseFormat, Content, Create, Disk};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) fn open(plan: &Plan) -> anyhow::Result<Arc<dyn BlockDevice>> {
     }
     if let Some(scratch) = &plan.new {
         make_layer(cow, scratch, plan)?;
-        return writable(scratch, &OpenOptions { writable: 1, ..OpenOptions::default() });
+        return Ok(Disk::open(scratch, &OpenOptions { writable: 1, ..OpenOptions::default() })?.device);
     }
     let options = OpenOptions {
         writable: usize::from(plan.write),
@@ -27,18 +27,7 @@ pub(super) fn open(plan: &Plan) -> anyhow::Result<Arc<dyn BlockDevice>> {
         backing: plan.base.clone(),
         ..OpenOptions::default()
     };
-    if plan.write { writable(cow, &options) } else { Ok(Disk::open(cow, &options)?.device) }
-}
-
-fn writable(path: &Path, options: &OpenOptions<'_>) -> anyhow::Result<Arc<dyn BlockDevice>> {
-    let open = |source| cow_format::Error::Open { path: path.to_owned(), source };
-    let file = HostFile::open(path, false).map_err(open)?;
-    if looks_like_cow(&file).map_err(open)? {
-        drop(file);
-        return Ok(Chain::open(path, options)?.device(0)?);
-    }
-    lock(&file, LockKind::Exclusive).map_err(open)?;
-    Ok(Arc::new(file))
+    Ok(Disk::open(cow, &options)?.device)
 }
 
 /// A new layer, in which nothing is changed yet.

@@ -43,33 +43,14 @@ pub struct ExtFs {
 static MOUNTED: Mutex<Vec<Weak<ExtFs>>> = Mutex::new(Rank::Leaf, Vec::new());
 
 fn errno(e: ext::Error) -> Errno {
-    use ext::Error as E;
-    match e {
-        E::Io { source, .. } => {
-            crate::log!("ext: {source}");
-            Errno::from(source)
-        }
-        E::NotFound => Errno::ENOENT,
-        E::InUse { .. } => Errno::EBUSY,
-        E::NotDirectory(_) => Errno::ENOTDIR,
-        E::IsDirectory(_) => Errno::EISDIR,
-        E::Exists => Errno::EEXIST,
-        E::NotEmpty => Errno::ENOTEMPTY,
-        E::NoSpace => Errno::ENOSPC,
-        E::ReadOnly => Errno::EROFS,
-        E::TooBig => Errno::EFBIG,
-        E::TooManyLinks => Errno::EMLINK,
-        E::NameTooLong => Errno::ENAMETOOLONG,
-        E::Invalid => Errno::EINVAL,
-        E::NoAttribute => Errno::ENODATA,
-        E::NotSupported | E::Unsupported(_) => Errno::EOPNOTSUPP,
-        E::NotExt(_) => Errno::EINVAL,
-        damaged => {
-            // The inode or block, for who looks into it.
-            crate::log!("ext: {damaged}");
-            Errno::EUCLEAN
-        }
+    let number = Errno(e.errno());
+    // A failed device, and the inode or block of a damaged disk, for who looks into it.
+    if let ext::Error::Io { source, .. } = &e {
+        crate::log!("ext: {source}");
+    } else if number == Errno::EUCLEAN {
+        crate::log!("ext: {e}");
     }
+    number
 }
 
 impl ExtFs {
