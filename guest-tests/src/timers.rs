@@ -385,7 +385,7 @@ fn timerfd() {
     say!(
         "read unarmed={} settime={}",
         sys!(SYS_read, fd, &mut n, 8),
-        sys!(SYS_timerfd_settime, fd, 0, &[0i64, 0, 0, 20_000_000], 0)
+        sys!(SYS_timerfd_settime, fd, 0, &[0i64, 0, 0, 200_000_000], 0)
     );
     let mut pf = libc::pollfd { fd, events: 1, revents: 0 };
     say!(
