@@ -399,7 +399,7 @@ fn timerfd() {
     sleep_ms(40);
     say!("several expirations={} {}", sys!(SYS_read, fd, &mut n, 8), n >= 5);
     say!("gettime={} interval={}", sys!(SYS_timerfd_gettime, fd, &mut it), it[1]);
-    say!("past absolute={} read={} n={n}", sys!(SYS_timerfd_settime, fd, 1, &[0i64, 0, 1, 0], &mut it), {
+    say!("past absolute={} read={} n={n}", sys!(SYS_timerfd_settime, fd, 1, &[0i64, 0, 0, 1], &mut it), {
         sleep_ms(5);
         sys!(SYS_read, fd, &mut n, 8)
     });
