@@ -119,37 +119,46 @@ impl Setup {
         Some(command)
     }
 
-    /// A guest that does a job of `disk.sh`'s.
-    pub(super) fn guest_with_job(&self, place: Place, job: &str, cow: &str) -> Option<Command> {
-        let mut command = self.guest(place, &self.base, cow)?;
+    /// A guest that does a job of `disk.sh`'s; on the host, its program alone, on a mount of the base.
+    pub(super) fn guest_with_job(&self, place: Place, job: &str, cow: &str) -> Result<Command> {
+        if place == Place::Host {
+            return self.on_host(job, &self.base, "loop,ro");
+        }
+        let mut command = self.guest(place, &self.base, cow).context("no such guest here")?;
         command.args(["init=/bench.sh", &format!("job={job}")]);
-        Some(command)
+        Ok(command)
     }
 
-    /// The same job in a chroot on a loop mount of a copy.
-    fn on_host(&self, job: &str) -> Result<Command> {
-        let (copy, mountpoint) = (self.dir.join("disk-copy.img"), self.dir.join("disk-mnt"));
-        check(Command::new("cp").arg("--sparse=always").args([&self.base, &copy]))?;
-        check(Command::new("sync").arg(&copy))?;
+    /// The same job in a chroot on a loop mount.
+    fn on_host(&self, job: &str, image: &Path, options: &str) -> Result<Command> {
+        let mountpoint = self.dir.join("disk-mnt");
         fs::create_dir_all(&mountpoint)?;
-        let script = "mount -o loop $0 $1 && mount -t proc proc $1/proc && mount --bind /dev $1/dev && exec env -i PATH=$PATH job=$2 chroot $1 /bench.sh";
+        let script = "mount -o $3 $0 $1 && mount -t proc proc $1/proc && mount --bind /dev $1/dev && exec env -i PATH=$PATH job=$2 chroot $1 /bench.sh";
         // A mount namespace of its own: nothing is left mounted.
         let mut command = Command::new("timeout");
         command
             .args(["-k", "5", PATIENCE, "unshare", "-m", "sh", "-c", script])
-            .args([&copy, &mountpoint])
-            .arg(job)
-            .stderr(Stdio::null());
+            .args([image, &mountpoint])
+            .args([job, options])
+            .stderr(Stdio::null())
+            .process_group(0);
         Ok(command)
+    }
+
+    /// A copy that the host may write to.
+    fn copy(&self) -> Result<PathBuf> {
+        let copy = self.dir.join("disk-copy.img");
+        check(Command::new("cp").arg("--sparse=always").args([&self.base, &copy]))?;
+        check(Command::new("sync").arg(&copy))?;
+        Ok(copy)
     }
 
     /// Runs a job; its lines "NAME NUMBER".
     pub(super) fn job(&self, place: Place, job: &str, report: &mut Report) -> Result<Vec<(String, f64)>> {
-        let command = match place {
-            Place::Host => Some(self.on_host(job)?),
-            _ => self.guest_with_job(place, job, "disk.cow"),
+        let mut command = match place {
+            Place::Host => self.on_host(job, &self.copy()?, "loop")?,
+            _ => self.guest_with_job(place, job, "disk.cow")?,
         };
-        let Some(mut command) = command else { return Ok(Vec::new()) };
         let output = command
             .current_dir(&self.dir)
             .stdin(Stdio::null())
