@@ -12,6 +12,7 @@
 
 mod acl;
 mod attr;
+mod awake;
 mod commit;
 pub mod control;
 mod disk;

@@ -5,6 +5,7 @@
 //! thread looks for the next one for a little while. [`Turn`] does that when it is dropped, at the end of each of the file system's methods, so
 //! that fuser's read(2) finds a request and does not sleep. Where looking does not help, it stops for longer and longer.
 
+use crate::awake::Awake;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
@@ -22,6 +23,8 @@ const MOST: u32 = 64;
 pub(crate) struct Turns {
     /// `/dev/fuse`, where looking makes sense: there is another CPU, on which the next request may be made.
     device: OnceLock<OwnedFd>,
+    /// What keeps the CPU of who waits for an answer awake.
+    awake: OnceLock<Option<Awake>>,
     /// Looked in vain so often, one after the other.
     vain: AtomicU32,
     /// Not to be looked so often.
@@ -34,11 +37,15 @@ impl Turns {
         if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
             // Once a session: there is none before.
             let _ = self.device.set(device);
+            let _ = self.awake.set(Awake::start());
         }
     }
 
     /// Begins a request.
     pub(crate) fn begin(&self) -> Turn<'_> {
+        if let Some(Some(awake)) = self.awake.get() {
+            awake.count();
+        }
         Turn(self)
     }
 
