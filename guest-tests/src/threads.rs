@@ -1,6 +1,6 @@
 //! Threads and futexes.
 
-use crate::mem::{PAGE, RW, SHARED, UNMAPPED, map};
+use crate::mem::{PAGE, PRIV, RW, SHARED, UNMAPPED, map};
 use crate::run::{Case, cat, fate, handler, now_ms, say, sleep_ms, spawn, sys, ts, wait};
 use crate::show::R;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
@@ -540,6 +540,28 @@ fn float_modes() {
     }
 }
 
+/// What a thread has mapped is its own from then on, although it lies where another has just taken something away.
+fn mappings() {
+    let rounds = |seed: usize| {
+        let mut wrong = 0;
+        for round in 0..4000 {
+            let len = ((round * 7 + seed) % 3 + 1) * PAGE;
+            let at = map(len, RW, PRIV);
+            let word = at as *mut usize;
+            // Our own memory, of at least a page.
+            unsafe { word.write_volatile(at ^ seed) };
+            let guard = sys!(SYS_mprotect, at + len - PAGE, PAGE, libc::PROT_READ);
+            wrong += usize::from(!guard.ok() || unsafe { word.read_volatile() } != at ^ seed);
+            let shrunk = sys!(SYS_mremap, at, len, PAGE, 0);
+            wrong += usize::from(!shrunk.ok() || unsafe { word.read_volatile() } != at ^ seed);
+            wrong += usize::from(!sys!(SYS_munmap, at, PAGE).ok());
+        }
+        wrong
+    };
+    let threads: Vec<_> = (0..4).map(|n| thread::spawn(move || rounds(n))).collect();
+    say!("wrong={:?}", threads.into_iter().map(|t| t.join().unwrap_or(usize::MAX)).collect::<Vec<_>>());
+}
+
 pub(crate) const CASES: &[Case] = &[
     ("float_modes", float_modes),
     ("ids", ids),
@@ -560,4 +582,5 @@ pub(crate) const CASES: &[Case] = &[
     ("directed", directed),
     ("contention", contention),
     ("fork_in_thread", fork_in_thread),
+    ("mappings", mappings),
 ];

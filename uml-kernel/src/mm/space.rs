@@ -221,6 +221,13 @@ impl Mm {
         Ok(())
     }
 
+    /// Has the host take away a range that the books say is free. Whoever maps something may be given that range at once, and may have it mapped before
+    /// this thread is back in the guest: then it would lose that. So only a thread without others leaves it until then.
+    fn release(&self, thread: &mut StubThread, start: u64, end: u64) -> Result<()> {
+        self.replace(thread, Op::unmap(start, end - start), start, end)?;
+        if self.stub.is_shared() { thread.flush().map_err(host_error) } else { Ok(()) }
+    }
+
     /// mmap(2): finds the place, orders the host call, keeps the books. Returns the address.
     pub fn map(&self, thread: &mut StubThread, request: MapRequest, usage: &Usage) -> Result<u64> {
         if request.len == 0 {
@@ -309,7 +316,7 @@ impl Mm {
         if inner.vmas.remove(addr, end).is_empty() {
             return Ok(());
         }
-        self.replace(thread, Op::unmap(addr, end - addr), addr, end)
+        self.release(thread, addr, end)
     }
 
     /// mprotect(2).
@@ -363,7 +370,7 @@ impl Mm {
             inner.vmas.insert(Vma { locked, ..Vma::anonymous(old_end, new_end, prot, "[heap]") });
         } else if new_end < old_end {
             inner.vmas.remove(new_end, old_end);
-            if self.replace(thread, Op::unmap(new_end, old_end - new_end), new_end, old_end).is_err() {
+            if self.release(thread, new_end, old_end).is_err() {
                 return old;
             }
         }
@@ -405,18 +412,18 @@ impl Mm {
         if old_len == 0 && !vma.shared {
             return Err(Errno::EINVAL);
         }
+        // What is cut off may be of several mappings.
+        if !fixed && !keep && new_len <= old_len {
+            if new_len < old_len {
+                inner.vmas.remove(old + new_len, old_end);
+                self.release(thread, old + new_len, old_end)?;
+            }
+            return Ok(old);
+        }
         if old_end > vma.end {
             return Err(Errno::EFAULT);
         }
         if !fixed && !keep {
-            if new_len <= old_len {
-                if new_len < old_len {
-                    inner.vmas.remove(old + new_len, old_end);
-                    let op = Op::unmap(old + new_len, old_len - new_len);
-                    self.replace(thread, op, old + new_len, old_end)?;
-                }
-                return Ok(old);
-            }
             let grown = old + new_len;
             if old_end == vma.end && grown <= TASK_SIZE && inner.vmas.is_free(vma.end, grown) && old_len > 0 {
                 usage.check(new_len - old_len)?;

@@ -158,6 +158,13 @@ impl Stub {
         self.parked.lock().pop()
     }
 
+    /// Whether more than one task runs in it.
+    pub fn is_shared(&self) -> bool {
+        // A thread that is being parked counts as both for a moment: there is one too many then, never one too few.
+        let parked = self.parked.lock().len();
+        self.slots.lock().0.iter().filter(|s| s.used).count() > 1 + parked
+    }
+
     /// A thread is done with its window.
     pub(super) fn free_window(&self, number: usize) {
         if let Some(slot) = self.slots.lock().0.get_mut(number) {
