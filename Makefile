@@ -35,6 +35,7 @@ test-long: test
 	tests/debian.sh
 	cow-ops/fuzz/run.sh 600
 	nbd/fuzz/run.sh 600
+	cow-files/fuzz/run.sh 600
 
 bench:
 	scripts/setup.sh bench
@@ -56,6 +57,7 @@ doc:
 fuzz:
 	cow-ops/fuzz/run.sh 60
 	nbd/fuzz/run.sh 60
+	cow-files/fuzz/run.sh 60
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel
