@@ -2,6 +2,8 @@
 PREFIX ?= /usr/local
 CARGO  ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# Crates with fuzz targets.
+FUZZED := cow-ops nbd cow-files
 
 .PHONY: all demo test test-long bench lint doc install fuzz guest-tests clean
 all:
@@ -33,9 +35,8 @@ test-long: test
 	uml-kernel/tests/kills.py 100
 	tests/big.sh
 	tests/debian.sh
-	cow-ops/fuzz/run.sh 600
-	nbd/fuzz/run.sh 600
-	cow-files/fuzz/run.sh 600
+	tests/debian_tar.sh
+	for crate in $(FUZZED); do $$crate/fuzz/run.sh 600 || exit 1; done
 
 bench:
 	scripts/setup.sh bench
@@ -48,16 +49,16 @@ bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check licenses bans sources; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		for crate in . $(FUZZED:%=%/fuzz); do \
+			$(CARGO) deny --log-level error --manifest-path $$crate/Cargo.toml check licenses bans sources || exit 1; done; \
 	else echo "SKIPPED: cargo deny: not installed (cargo install --locked cargo-deny)"; fi
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 fuzz:
-	cow-ops/fuzz/run.sh 60
-	nbd/fuzz/run.sh 60
-	cow-files/fuzz/run.sh 60
+	for crate in $(FUZZED); do $$crate/fuzz/run.sh 60 || exit 1; done
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel
