@@ -32,6 +32,7 @@ test-long: test
 	$(CARGO) test -p whole-program-tests --test mount
 	tests/kill9.sh 100
 	scripts/mount_kill9.sh 50
+	scripts/mount_demo.sh
 	uml-kernel/tests/kills.py 100
 	tests/big.sh
 	tests/debian.sh
