@@ -64,7 +64,9 @@ fuzz:
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/cowtool man $(DESTDIR)$(PREFIX)/share/man/man1
+	mv $(DESTDIR)$(PREFIX)/share/man/man1/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/uml_moo --man > $(DESTDIR)$(PREFIX)/share/man/man1/uml_moo.1
 	target/release/cowtool completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cowtool
 
