@@ -1,6 +1,7 @@
 //! Command lines, good and wrong, and what the programs say of themselves.
 
 use std::fs;
+use std::process::Command;
 use whole_program_tests::*;
 
 /// Subcommands whose good command lines want a mount: tests/mount has them.
