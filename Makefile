@@ -27,9 +27,8 @@ test:
 	$(CARGO) test --workspace --quiet
 	tests/kill9.sh 20
 
-# What takes long: FUSE mounts, 100 kills of a merge and of a guest, a 100 GiB base, ten minutes of each fuzz target.
+# What takes long: kills of merges, mounts and guests, a 100 GiB base, ten minutes of each fuzz target.
 test-long: test
-	$(CARGO) test -p whole-program-tests --test mount
 	tests/kill9.sh 100
 	scripts/mount_kill9.sh 50
 	scripts/mount_demo.sh
