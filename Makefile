@@ -5,7 +5,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Crates with fuzz targets.
 FUZZED := cow-ops nbd cow-files
 
-.PHONY: all demo test test-long bench lint doc install fuzz guest-tests clean
+.PHONY: all demo test test-long bench lint advisories doc install fuzz guest-tests clean
 all:
 	$(CARGO) build --release
 
@@ -53,6 +53,10 @@ lint:
 		for crate in . $(FUZZED:%=%/fuzz); do \
 			$(CARGO) deny --log-level error --manifest-path $$crate/Cargo.toml check licenses bans sources || exit 1; done; \
 	else echo "SKIPPED: cargo deny: not installed (cargo install --locked cargo-deny)"; fi
+
+# Known flaws of what we stand on; fetches the RustSec database from GitHub.
+advisories:
+	$(CARGO) deny check advisories
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
