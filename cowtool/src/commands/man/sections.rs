@@ -78,7 +78,6 @@ const ALL: &[Sections] = &[
             LOG,
         ],
         see: &["cowtool-umount(1)", "mount.fuse.cowtool(8)", "fusermount3(1)", "fuse(4)"],
-        ..NONE
     },
     Sections {
         name: "umount",
@@ -121,7 +120,6 @@ const ALL: &[Sections] = &[
             ("server-cert.pem, server-key.pem, ca-cert.pem", "In the directory of --tls."),
         ],
         see: &["nbdcopy(1)", "nbdinfo(1)", "nbdfuse(1)", "qemu-img(1)", "qemu-nbd(8)", "nbd-client(8)"],
-        ..NONE
     },
     Sections {
         name: "status",
