@@ -151,8 +151,8 @@ fn member(p: &[u8; PIECE], out: &mut Vec<u8>) {
     match kind % 20 {
         12 | 13 => extended(b'x', &[record(extra, a, n), record(mode, b, n / 7)], out),
         14 => extended(b'g', &[record(extra, a, n % 100)], out),
-        15 => extended(b'L', &[called.clone()], out),
-        16 => extended(b'K', &[target.clone()], out),
+        15 => extended(b'L', std::slice::from_ref(&called), out),
+        16 => extended(b'K', std::slice::from_ref(&target), out),
         17 => {
             let map = format!("{far},{},{},1", n % 512, far.wrapping_mul(u64::from(extra)));
             let records = [
@@ -176,7 +176,7 @@ fn member(p: &[u8; PIECE], out: &mut Vec<u8>) {
             return fill(out, &list);
         }
         // An entry whose header says nothing of what is behind it.
-        19 => extended(extra, &[data.clone()], out),
+        19 => extended(extra, std::slice::from_ref(&data), out),
         _ => {}
     }
     header(flag, &called, &target, &field, mode, p, out);
