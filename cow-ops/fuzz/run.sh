@@ -35,7 +35,7 @@ for target in $targets; do
     if [ "$seconds" = 0 ]; then limit=-runs=0; else limit=-max_total_time=$seconds; fi
     before=$(find "artifacts/$target" -type f | wc -l)
     cargo fuzz run --fuzz-dir . --sanitizer $sanitizer "$target" "$found" "corpus/$target" -- \
-        "$limit" -max_len=24576 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1
+        "$limit" -max_len=24576 -timeout=60 -report_slow_units=60 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1
     status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     crashes=$(($(find "artifacts/$target" -type f | wc -l) - before))
