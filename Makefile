@@ -2,8 +2,10 @@
 PREFIX ?= /usr/local
 CARGO  ?= cargo
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# Crates with fuzz targets.
+FUZZED := cow-ops nbd cow-files
 
-.PHONY: all demo test test-long bench lint doc install fuzz guest-tests clean
+.PHONY: all demo test test-long bench lint advisories doc install fuzz guest-tests clean
 all:
 	$(CARGO) build --release
 
@@ -25,16 +27,16 @@ test:
 	$(CARGO) test --workspace --quiet
 	tests/kill9.sh 20
 
-# What takes long: FUSE mounts, 100 kills of a merge and of a guest, a 100 GiB base, ten minutes of each fuzz target.
+# What takes long: kills of merges, mounts and guests, a 100 GiB base, ten minutes of each fuzz target.
 test-long: test
-	$(CARGO) test -p whole-program-tests --test mount
 	tests/kill9.sh 100
 	scripts/mount_kill9.sh 50
+	scripts/mount_demo.sh
 	uml-kernel/tests/kills.py 100
 	tests/big.sh
 	tests/debian.sh
-	cow-ops/fuzz/run.sh 600
-	nbd/fuzz/run.sh 600
+	tests/debian_tar.sh
+	for crate in $(FUZZED); do $$crate/fuzz/run.sh 600 || exit 1; done
 
 bench:
 	scripts/setup.sh bench
@@ -47,20 +49,27 @@ bench:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check licenses bans sources; \
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		for crate in . $(FUZZED:%=%/fuzz); do \
+			$(CARGO) deny --log-level error --manifest-path $$crate/Cargo.toml check licenses bans sources || exit 1; done; \
 	else echo "SKIPPED: cargo deny: not installed (cargo install --locked cargo-deny)"; fi
+
+# Known flaws of what we stand on; fetches the RustSec database from GitHub.
+advisories:
+	$(CARGO) deny check advisories
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 fuzz:
-	cow-ops/fuzz/run.sh 60
-	nbd/fuzz/run.sh 60
+	for crate in $(FUZZED); do $$crate/fuzz/run.sh 60 || exit 1; done
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/cowtool man $(DESTDIR)$(PREFIX)/share/man/man1
+	mv $(DESTDIR)$(PREFIX)/share/man/man1/*.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/uml_moo --man > $(DESTDIR)$(PREFIX)/share/man/man1/uml_moo.1
 	target/release/cowtool completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cowtool
 

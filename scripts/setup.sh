@@ -5,7 +5,7 @@ set -u
 need_rust=1.95
 case "${1:-test}" in
     demo) packages="gcc libc6-dev e2fsprogs xz-utils" ;;
-    *) packages="gcc libc6-dev e2fsprogs xz-utils uml-utilities user-mode-linux qemu-utils busybox-static util-linux procps tmux vim less make musl-tools acl attr patch xfsprogs btrfs-progs dosfstools fdisk gawk sqlite3 git python3 perl xvfb xterm nbdkit libnbd-bin python3-libnbd fio fuse3 fuse2fs stress-ng openssl" ;;
+    *) packages="gcc libc6-dev e2fsprogs xz-utils uml-utilities user-mode-linux qemu-utils busybox-static util-linux procps tmux vim less make musl-tools acl attr patch xfsprogs btrfs-progs dosfstools fdisk gawk sqlite3 git python3 perl xvfb xterm nbdkit libnbd-bin python3-libnbd fio fuse3 fuse2fs stress-ng openssl mandoc man-db" ;;
 esac
 # What unpacks the newest real UML for any C library.
 [ "${1:-}" != bench ] || packages="$packages patchelf"

@@ -78,6 +78,10 @@ impl BlockDevice for Window {
         self.inner.write_zeroes(self.place(offset, len)?, len, may_unmap)
     }
 
+    fn zero_fast(&self, offset: u64, len: u64, may_unmap: bool) -> io::Result<bool> {
+        self.inner.zero_fast(self.place(offset, len)?, len, may_unmap)
+    }
+
     fn flush(&self) -> io::Result<()> {
         self.inner.flush()
     }

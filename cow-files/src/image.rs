@@ -123,6 +123,18 @@ impl Image {
         Ok(Image { path, place, ext, chain, base })
     }
 
+    /// The file system on a whole device that has no file, alone.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub fn on(device: Arc<dyn BlockDevice>, writable: bool) -> Result<Image> {
+        let path = PathBuf::from("device");
+        let place = find(&path, &device, Some(0))?;
+        let ext = if writable { Ext::open_rw(device) } else { Ext::open(device) };
+        let ext = ext.map_err(|e| file_system(&path, e))?;
+        Ok(Image::made(path, place, ext, (0, 0)))
+    }
+
     /// One that was made anew.
     pub(crate) fn made(path: PathBuf, place: Place, ext: Ext, base: (u64, u64)) -> Image {
         Image { path, place, ext, chain: None, base }

@@ -2,7 +2,7 @@
 # run.sh SECONDS: runs every fuzz target for that long, from the committed corpus on, and prints how many
 # executions and crashes there were. 0 only replays the corpus. Fails when anything crashed.
 #
-# New inputs are kept in the target directory, crashes in artifacts/TARGET beside this. FUZZ_DIR is another crate's fuzz folder.
+# An input that takes a minute has hung; less says only that the machine is busy. New inputs are kept in the target directory, crashes in artifacts/TARGET beside this. FUZZ_DIR is another crate's fuzz folder.
 set -u
 here=${FUZZ_DIR:-$(cd "$(dirname "$0")" && pwd)}
 seconds=${1:?usage: run.sh SECONDS [TARGET...]}
@@ -35,7 +35,7 @@ for target in $targets; do
     if [ "$seconds" = 0 ]; then limit=-runs=0; else limit=-max_total_time=$seconds; fi
     before=$(find "artifacts/$target" -type f | wc -l)
     cargo fuzz run --fuzz-dir . --sanitizer $sanitizer "$target" "$found" "corpus/$target" -- \
-        "$limit" -max_len=24576 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1
+        "$limit" -max_len=24576 -timeout=60 -report_slow_units=60 -rss_limit_mb=2048 -print_final_stats=1 >"$log" 2>&1
     status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     crashes=$(($(find "artifacts/$target" -type f | wc -l) - before))

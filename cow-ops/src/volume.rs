@@ -60,8 +60,8 @@ pub fn find(disk: &Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Place
         return accept(whole, identify(&**disk)?);
     }
     if let Some(number) = partition {
-        let found = numbered(disk, number)?;
-        return accept(place(&found), found.content);
+        let found = entry(disk, number)?;
+        return accept(found.place(), found.content);
     }
     let all = list(disk)?;
     let on_whole = identify(&**disk)?;
@@ -74,7 +74,7 @@ pub fn find(disk: &Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Place
     }
     let mut meant = all.iter().filter(|l| may_be_meant(l));
     match (meant.next(), meant.next()) {
-        (Some(one), None) => accept(place(one), one.content),
+        (Some(one), None) => accept(one.place(), one.content),
         _ => Err(Error::Ambiguous { all, whole: false }),
     }
 }
@@ -84,13 +84,21 @@ pub fn find(disk: &Arc<dyn BlockDevice>, partition: Option<u32>) -> Result<Place
 /// # Errors
 /// [`Error`], in text that says how to go on.
 pub fn part(disk: Arc<dyn BlockDevice>, number: u32) -> Result<Arc<dyn BlockDevice>, Error> {
-    if number == 0 {
-        return Ok(disk);
-    }
-    Ok(place(&numbered(&disk, number)?).of(disk))
+    Ok(numbered(&disk, number)?.of(disk))
 }
 
-fn numbered(disk: &Arc<dyn BlockDevice>, number: u32) -> Result<Listed, Error> {
+/// [`part`], as a place.
+///
+/// # Errors
+/// [`Error`], in text that says how to go on.
+pub fn numbered(disk: &Arc<dyn BlockDevice>, number: u32) -> Result<Place, Error> {
+    if number == 0 {
+        return Ok(Place { partition: 0, start: 0, len: disk.len() });
+    }
+    Ok(entry(disk, number)?.place())
+}
+
+fn entry(disk: &Arc<dyn BlockDevice>, number: u32) -> Result<Listed, Error> {
     let mut all = list(disk)?;
     match all.iter().position(|l| l.entry.number == number) {
         Some(at) => Ok(all.swap_remove(at)),
@@ -110,8 +118,11 @@ fn may_be_meant(listed: &Listed) -> bool {
     listed.content == Content::Ext || listed.entry.kind.is_linux() && listed.content != Content::Swap
 }
 
-fn place(listed: &Listed) -> Place {
-    Place { partition: listed.entry.number, start: listed.entry.start, len: listed.entry.len }
+impl Listed {
+    /// Where it lies.
+    pub fn place(&self) -> Place {
+        Place { partition: self.entry.number, start: self.entry.start, len: self.entry.len }
+    }
 }
 
 fn accept(place: Place, content: Content) -> Result<Place, Error> {

@@ -344,6 +344,9 @@ pub(crate) struct Serve {
     /// Let clients write
     #[arg(long)]
     pub(crate) rw: bool,
+    /// Serve this partition, by its number, in place of the disk; or, with "all", each under its number besides the disk
+    #[arg(long, value_name = "N|all", value_parser = parse_partition)]
+    pub(crate) partition: Option<Partition>,
     /// Name to serve it by; NAME=base serves what is below a COW file, NAME=PATH another disk. The first is the default of clients
     #[arg(long, value_name = "NAME[=WHAT]")]
     pub(crate) export: Vec<String>,
@@ -356,6 +359,22 @@ pub(crate) struct Serve {
     /// Take no locks: look at a disk that is in use. What is served may be half old, half new
     #[arg(short = 'U', long, conflicts_with = "rw")]
     pub(crate) unlocked: bool,
+}
+
+/// What of a disk is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Partition {
+    /// The one of this number; 0 is the whole disk.
+    One(u32),
+    /// Each, and the whole disk.
+    All,
+}
+
+fn parse_partition(text: &str) -> Result<Partition, String> {
+    match text {
+        "all" => Ok(Partition::All),
+        number => number.parse().map(Partition::One).map_err(|_| "a number is wanted, or \"all\"".to_owned()),
+    }
 }
 
 /// Compute the identity of the base and record it, so that it is recognised when it was moved or touched

@@ -19,10 +19,15 @@ impl Served {
     /// Starts it in a directory, and waits until clients may come.
     #[track_caller]
     pub fn start(dir: &Path, args: &[&str]) -> Self {
+        Self::of(dir, args, args.iter().filter(|a| **a == "--export").count().max(1))
+    }
+
+    /// The same, where so many exports are to be there.
+    #[track_caller]
+    pub fn of(dir: &Path, args: &[&str], exports: usize) -> Self {
         let mut command = cowtool();
         command.arg("serve").args(args).current_dir(dir).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let exports = args.iter().filter(|a| **a == "--export").count().max(1);
         let (tell, told) = mpsc::channel();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {

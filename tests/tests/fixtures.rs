@@ -323,7 +323,13 @@ A /tree/new/
 A /tree/new/deep/
 A /tree/new/deep/copy.bin";
     let before = Tree::of(fixture.dir());
-    assert_eq!(status("session.cow"), wanted.lines().collect::<Vec<_>>());
+    let shown = status("session.cow");
+    assert_eq!(shown, wanted.lines().collect::<Vec<_>>());
+    // So does the picture in README.md (scripts/picture.py).
+    let picture = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/status.svg")).unwrap();
+    let of_picture =
+        picture.lines().filter_map(|l| l.strip_prefix("<text ")?.split_once('>')?.1.strip_suffix("</text>"));
+    assert_eq!(of_picture.skip(1).map(|l| l.replace("&gt;", ">")).collect::<Vec<_>>(), shown);
     let killed = status("killed.cow");
     assert_eq!(killed[..3], ["A /tree/w0", "A /tree/w1", "A /tree/w2"]);
     assert!(killed[3].contains("replayed in memory"), "{killed:?}");

@@ -14,6 +14,8 @@ use tar::EntryType;
 
 /// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
+/// Bytes of a name: PATH_MAX, beyond which no program of Linux can name it.
+const MOST_PATH: usize = 4096;
 
 /// Puts the content of an archive into an image, below `target`, which is there or is made. Files that are there are replaced, in one step;
 /// directories are filled up, and get the attributes that the archive has for them.
@@ -58,6 +60,12 @@ impl Work<'_> {
         if name.split(|b| *b == b'/').any(|part| part == b"..") {
             return Err(Error::Refused(format!("the archive names {}, which leads out of it", text(name))));
         }
+        if name.len() > MOST_PATH {
+            return Err(Error::Refused(format!(
+                "the archive has a name of {} bytes, and no program can open that",
+                name.len()
+            )));
+        }
         let name = tidy(name);
         Ok(if name == b"/" { self.target.clone() } else { join(&self.target, &name[1..]) })
     }
@@ -72,15 +80,33 @@ impl Work<'_> {
         }
         let number = match self.image.follow(above) {
             Ok(inode) => inode.number,
-            Err(Error::File { source: ext::Error::NotFound, .. }) => {
-                let parent = self.parent(above)?;
-                let name = split(above).map_or(&b""[..], |(_, name)| name);
-                let plain = Attributes::plain(0o40755);
-                make::directory(&self.image.ext, parent, name, &plain).map_err(self.image.at(above))?.0
-            }
+            Err(Error::File { source: ext::Error::NotFound, .. }) => self.make_all(above)?,
             Err(e) => return Err(e),
         };
         self.above = Some((above.to_vec(), number));
+        Ok(number)
+    }
+
+    /// Makes what of a directory's path is missing. A stranger's path may have two thousand parts: how many of them are there is found by
+    /// halves, and nothing here calls itself.
+    fn make_all(&self, path: &[u8]) -> Result<InodeNumber> {
+        let slashes = path.iter().enumerate().skip(1).filter(|(_, b)| **b == b'/');
+        let ends: Vec<usize> = slashes.map(|(at, _)| at).chain([path.len()]).collect();
+        let (mut there, mut missing, mut number) = (0, ends.len(), ext::Ext::ROOT);
+        while there + 1 < missing {
+            let middle = there + (missing - there) / 2;
+            match self.image.follow(&path[..ends[middle - 1]]) {
+                Ok(inode) => (there, number) = (middle, inode.number),
+                Err(Error::File { source: ext::Error::NotFound, .. }) => missing = middle,
+                Err(e) => return Err(e),
+            }
+        }
+        for end in &ends[there..] {
+            let here = &path[..*end];
+            let name = split(here).map_or(&b""[..], |(_, name)| name);
+            let plain = Attributes::plain(0o40755);
+            number = make::directory(&self.image.ext, number, name, &plain).map_err(self.image.at(here))?.0;
+        }
         Ok(number)
     }
 

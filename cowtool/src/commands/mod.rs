@@ -3,13 +3,14 @@
 mod adjust;
 mod check;
 mod commit;
+mod completions;
 mod convert;
 mod create;
 mod diff;
 mod files;
 mod info;
+mod man;
 mod map;
-mod meta;
 mod mount;
 mod serve;
 mod snapshot;
@@ -59,7 +60,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Locks(o) => info::locks(cx, &o),
         Command::Mount(_) => Ok(Outcome::Success),
         Command::Umount(o) => umount::run(&o),
-        Command::Completions { shell } => meta::completions(cx, shell),
-        Command::Man { dir } => meta::man(cx, dir.as_deref()),
+        Command::Completions { shell } => completions::run(cx, shell),
+        Command::Man { dir } => man::run(cx, dir.as_deref()),
     }
 }

@@ -1,12 +1,12 @@
 //! `cowtool serve`: a disk for clients of NBD.
 
+mod exports;
+
 use crate::context::Context;
 use crate::options::Serve;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use cli_common::{Outcome, complain};
-use cow_format::{CowDevice, OpenOptions};
-use cow_ops::Disk;
-use nbd::{Export, Exports, Listener, Server, Stop, TlsFiles};
+use nbd::{Export, Listener, Server, Stop, TlsFiles};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(crate) fn run(mut cx: Context, options: &Serve) -> anyhow::Result<Outcome> {
     let tls = options.tls.as_deref().map(TlsFiles::read).transpose()?;
     let server = Server {
-        exports: exports(options, &cx)?,
+        exports: exports::all(options, &cx)?,
         tls,
         max_connections: options.max_connections,
         stop: stop_on_signals()?,
@@ -93,70 +93,6 @@ fn stop_on_signals() -> anyhow::Result<Stop> {
         wanted.set();
     })?;
     Ok(stop)
-}
-
-fn exports(options: &Serve, cx: &Context) -> anyhow::Result<Exports> {
-    let digesting = |done, total| {
-        use block_device::Observer;
-        cx.reporter.progress("identifying the base", done, total);
-    };
-    let open = OpenOptions {
-        writable: usize::from(options.rw),
-        unlocked: options.unlocked,
-        backing: options.base.clone(),
-        digesting: Some(&digesting),
-        ..OpenOptions::default()
-    };
-    let main = Disk::open(&options.disk, &open)?;
-    let mut exports = Vec::new();
-    for argument in &options.export {
-        exports.push(match argument.split_once('=') {
-            None => export(&main, argument),
-            Some((name, "base")) => export_below(&main, name)?,
-            Some((name, path)) => {
-                let open = OpenOptions { backing: None, ..open.clone() };
-                export(&Disk::open(Path::new(path), &open)?, name)
-            }
-        });
-    }
-    if exports.is_empty() {
-        exports.push(export(&main, ""));
-    }
-    cx.reporter.finish();
-    Ok(Exports::new(exports)?)
-}
-
-/// A disk under a name.
-fn export(disk: &Disk, name: &str) -> Export {
-    let kind = if disk.top.is_some() { "COW disk" } else { "image" };
-    let export = Export::new(name, format!("the {kind} {}", disk.path.display()), Arc::clone(&disk.device));
-    match &disk.top {
-        Some(top) => export.with_context(Arc::new(Dirty(Arc::clone(top)))),
-        None => export,
-    }
-}
-
-/// What is below a disk's top layer.
-fn export_below(disk: &Disk, name: &str) -> anyhow::Result<Export> {
-    let Some(chain) = &disk.chain else {
-        bail!("{name}=base: the disk is no COW file, there is nothing below it");
-    };
-    let text = format!("what is below, {}", chain.below(0).path().display());
-    Ok(Export::new(name, text, chain.device(1)?))
-}
-
-/// The metadata context `cow:dirty`: bit 0 where the COW file itself holds the bytes.
-struct Dirty(Arc<CowDevice>);
-
-impl nbd::Context for Dirty {
-    fn name(&self) -> &str {
-        "cow:dirty"
-    }
-
-    fn status(&self, offset: u64, end: u64) -> io::Result<(u32, u64)> {
-        let (dirty, stop) = self.0.dirty_run(offset, end)?;
-        Ok((u32::from(dirty), stop))
-    }
 }
 
 /// Where clients come, and what is left to be removed.

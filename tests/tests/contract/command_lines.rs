@@ -1,6 +1,7 @@
 //! Command lines, good and wrong, and what the programs say of themselves.
 
 use std::fs;
+use std::process::Command;
 use whole_program_tests::*;
 
 /// Subcommands whose good command lines want a mount: tests/mount has them.
@@ -139,6 +140,26 @@ fn the_manual_pages() {
     let pages = fs::read_dir(dir.path()).unwrap().count();
     let subcommands: std::collections::BTreeSet<_> = CASES.iter().filter_map(Case::subcommand).collect();
     assert!(pages > subcommands.len(), "{pages} pages");
+    for name in [
+        "mount", "umount", "serve", "status", "diff", "ls", "cat", "find", "extract", "put", "rm", "tar-in",
+        "tar-out", "merge",
+    ] {
+        let page = fs::read_to_string(dir.path().join(format!("cowtool-{name}.1"))).unwrap();
+        for section in
+            ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXAMPLES", "\"EXIT STATUS\"", "\"SEE ALSO\""]
+        {
+            assert!(page.contains(&format!("\n.SH {section}\n")), "{name}: no {section}");
+        }
+    }
+    if !missing("what mandoc and man say of the manual pages", &["mandoc", "man"]) {
+        for page in fs::read_dir(dir.path()).unwrap() {
+            let page = page.unwrap().path();
+            run(Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&page)).expect(0);
+            let shown =
+                run(Command::new("man").args(["--warnings", "-E", "UTF-8", "-l"]).arg(&page)).expect(0);
+            assert!(shown.stderr.is_empty() && shown.stdout.contains("SYNOPSIS"), "{}", shown.stderr);
+        }
+    }
     let line = run(cowtool().args(["man", "/nowhere/at/all"])).fails_with(1);
     assert!(line.contains("/nowhere/at/all"), "{line}");
 }

@@ -76,15 +76,25 @@ fn fio_verifies() {
     place.seen_by_kernel(|_| ());
 }
 
+/// Two tests, so that both CPUs are used to the end.
 #[test]
-fn stress_ng() {
+fn stress_ng_names() {
+    stress_ng(
+        "access,chmod,chown,dentry,dir,dirdeep,getdent,link,mknod,open,rename,symlink,touch,unlink,utime,xattr",
+    );
+}
+
+#[test]
+fn stress_ng_content() {
+    stress_ng("copy-file,fallocate,fcntl,file-ioctl,flock,fpunch,hdd,lockf,seek,sync-file");
+}
+
+fn stress_ng(classes: &str) {
     if no_fuse("stress-ng on a mount") || missing("stress-ng on a mount", &["stress-ng"]) {
         return;
     }
     let place = Place::ext4(512);
     let mounted = place.mount(&["--rw", "--allow-other"]);
-    let classes = "access,chmod,chown,copy-file,dentry,dir,dirdeep,fallocate,fcntl,file-ioctl,flock,fpunch,getdent,hdd,link,lockf,mknod,open,\
-                   rename,seek,sync-file,symlink,touch,unlink,utime,xattr";
     for class in classes.split(',') {
         let mut command = Command::new("stress-ng");
         let bytes = match class {

@@ -3,6 +3,7 @@
 mod clients;
 mod ending;
 mod many;
+mod partitions;
 mod protocol;
 mod tls;
 
