@@ -95,16 +95,18 @@ impl Dentry {
 
     /// Finds a name in this directory.
     pub fn child(self: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>> {
-        let cacheable = self.inode.file_system().cacheable();
+        let fs = self.inode.file_system();
+        let (cacheable, asked) = (fs.cacheable(), fs.changes_by_itself());
         if let Some(child) = self.children.lock().get(name) {
             match child {
                 // What comes and goes by itself stays as long as it is mounted on or used, and is asked for again below.
                 Child::Present(dentry)
-                    if cacheable || dentry.inode.lasting() || dentry.mounts.load(Ordering::Relaxed) > 0 =>
+                    if !asked && (cacheable || dentry.inode.lasting())
+                        || dentry.mounts.load(Ordering::Relaxed) > 0 =>
                 {
                     return Ok(dentry.clone());
                 }
-                Child::Absent(when) if cacheable && time::now() < when + ABSENT_FOR => {
+                Child::Absent(when) if cacheable && !asked && time::now() < when + ABSENT_FOR => {
                     return Err(Errno::ENOENT);
                 }
                 _ => {}
@@ -123,14 +125,29 @@ impl Dentry {
                 if let Some(Child::Present(there)) = children.get(name)
                     && lasting
                 {
-                    return Ok(there.clone());
+                    if !asked || std::ptr::addr_eq(Arc::as_ptr(&there.inode), Arc::as_ptr(&inode)) {
+                        return Ok(there.clone());
+                    }
+                    // Others have put something else in its place.
+                    there.deleted.store(true, Ordering::Relaxed);
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);
                 if lasting {
-                    children.insert(name.to_vec(), Child::Present(dentry.clone()));
+                    let before = children.insert(name.to_vec(), Child::Present(dentry.clone()));
                     shrink(&mut children);
+                    drop(children);
+                    // Not under the lock: its file may end with it.
+                    drop(before);
                 }
                 Ok(dentry)
+            }
+            Err(Errno::ENOENT) if asked => {
+                let before = children.remove(name);
+                drop(children);
+                if let Some(Child::Present(gone)) = before {
+                    gone.deleted.store(true, Ordering::Relaxed);
+                }
+                Err(Errno::ENOENT)
             }
             Err(Errno::ENOENT) if cacheable => {
                 children.insert(name.to_vec(), Child::Absent(time::now()));
