@@ -1,6 +1,6 @@
 //! Dentries: names, and what they stand for. A cache over the file systems' directories, and the tree that paths are read from.
 
-use super::Inode;
+use super::{Inode, inotify};
 use crate::base::time::{self, Instant};
 use crate::base::{Errno, Mutex, Rank, Result};
 use std::collections::HashMap;
@@ -39,6 +39,15 @@ impl Child {
         match self {
             Child::Present(dentry) => Some(dentry.clone()),
             Child::Absent(_) => None,
+        }
+    }
+}
+
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        // The last who had it.
+        if *self.deleted.get_mut() && inotify::any() && self.inode.attr().is_ok_and(|a| a.nlink == 0) {
+            inotify::gone(&self.inode);
         }
     }
 }
