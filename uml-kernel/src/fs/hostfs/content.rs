@@ -48,6 +48,10 @@ impl Content {
                 opened => opened?,
             },
         };
+        if writes {
+            // As the host does with those that are real.
+            node.lose_capabilities(&path);
+        }
         let direct = match direct {
             true => {
                 let s = rustix::fs::statx(
@@ -152,7 +156,7 @@ impl FileOps for Content {
 
     fn write(&self, _file: &File, from: &[u8], at: u64) -> Result<usize> {
         let n = self.write_at(from, at)?;
-        self.node.changed();
+        self.node.written();
         Ok(n)
     }
 
@@ -169,7 +173,7 @@ impl FileOps for Content {
                 if self.waits(from.len(), size) { blocking(write) } else { write() }?
             }
         };
-        self.node.changed();
+        self.node.written();
         let end = match self.direct {
             Some(_) => size + n as u64,
             None => rustix::fs::seek(&*self.fd, SeekFrom::Current(0))?,
@@ -201,7 +205,7 @@ impl FileOps for Content {
             self.node.may_shrink()?;
         }
         blocking(|| rustix::fs::fallocate(&*self.fd, flags, at, len))?;
-        self.node.changed();
+        self.node.written();
         Ok(())
     }
 }

@@ -105,6 +105,8 @@ impl Inode for Node {
             self.may_shrink()?;
             let file = self.reopen(&fd, OFlags::WRONLY)?;
             rustix::fs::ftruncate(&file, size)?;
+            self.lose_capabilities(&fd);
+            self.written();
         }
         self.changed();
         if change.mode.is_some() || change.uid.is_some() || change.gid.is_some() {

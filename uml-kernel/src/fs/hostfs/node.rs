@@ -322,6 +322,25 @@ impl Node {
         Ok(rustix::fs::open(path, how | append | always, Mode::empty())?)
     }
 
+    /// A shadow's file capabilities go when it is about to be written to.
+    pub(super) fn lose_capabilities(&self, fd: &OwnedFd) {
+        if self.fs.access.owners == Owners::Shadow {
+            let _ = rustix::fs::removexattr(proc_path(fd.as_fd()), owner::CAPABILITY);
+        }
+    }
+
+    /// Somebody has written to it: what is kept of set-id bits goes, as it does on the host by itself.
+    pub(super) fn written(&self) {
+        self.changed();
+        let meta = self.seen.lock().and_then(|s| s.meta);
+        if let Some(meta) = meta.filter(|m| owner::is_set_id(m.mode))
+            && let Ok(fd) = self.handle()
+        {
+            let mode = crate::fs::tmpfs::without_setid(meta.mode);
+            let _ = self.force(&fd, Meta { mode, ..meta });
+        }
+    }
+
     /// Makes owner, mode and number so: on the host, in the attribute, or not.
     pub(super) fn force(&self, fd: &OwnedFd, meta: Meta) -> Result<()> {
         let owners = self.fs.access.owners;
@@ -347,11 +366,16 @@ impl Node {
             }
             kept &= rustix::fs::fstat(fd)?.st_mode == meta.mode;
             // What an older one says is not true any more.
-            if owners.in_attributes() && (!kept || owner::read(fd.as_fd()).is_some()) {
-                owner::write(fd.as_fd(), meta)?;
+            if owners.in_attributes() {
+                let written = !kept || owner::read(fd.as_fd()).is_some();
+                if written {
+                    owner::write(fd.as_fd(), meta)?;
+                }
+                let s = rustix::fs::fstat(fd)?;
+                let changed = Timespec { sec: s.st_ctime, nsec: s.st_ctime_nsec as i64 };
+                *self.seen.lock() = Some(Seen { changed, meta: written.then_some(meta) });
             }
         }
-        *self.seen.lock() = None;
         self.changed();
         Ok(())
     }

@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const OURS: &[u8] = b"user.uml.";
 /// `mode:uid:gid:rdev`, octal and decimal.
 const META: &str = "user.uml.meta";
+/// What a shadow keeps of file capabilities.
+pub(super) const CAPABILITY: &str = "user.uml.security.capability";
 /// Set-user-ID and set-group-ID.
 const SET_ID: u32 = 0o6000;
 
@@ -42,6 +44,8 @@ impl Owners {
         match name {
             n if n.starts_with(OURS) => Err(refused),
             n if n.starts_with(b"user.") => Ok(n.to_vec()),
+            // Access control lists: this kernel has none.
+            n if n.starts_with(b"system.") && (write || self == Owners::Shadow) => Err(Errno::EOPNOTSUPP),
             // File capabilities and labels would be real on the host.
             n if self == Owners::Shadow && OURS.len() + n.len() > 255 => Err(Errno::ERANGE),
             n if self == Owners::Shadow => Ok([OURS, n].concat()),
