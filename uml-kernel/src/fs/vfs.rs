@@ -427,7 +427,9 @@ pub fn chown(creds: &Creds, path: &Path, uid: Option<u32>, gid: Option<u32>) -> 
         change.mode = Some(attr.mode & 0o7777 & !drop);
     }
     path.inode().set_attr(&change)?;
-    inotify::about(&path.dentry, Mask::ATTRIB);
+    if change.uid.is_some() || change.gid.is_some() || change.mode.is_some() {
+        inotify::about(&path.dentry, Mask::ATTRIB);
+    }
     Ok(())
 }
 
