@@ -13,6 +13,7 @@ use crate::fs::tty::devpts::{DevPts, PtsOptions};
 use crate::fs::{FileSystem, Lookup, Mount, MountFlags, Namespace, makedev};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// For an init: the file system of `root=`, and devices if there is a /dev.
@@ -81,10 +82,23 @@ pub(super) fn for_command(options: &RunOptions) -> Result<Arc<Namespace>> {
             std::fs::canonicalize(dir).with_context(|| format!("cannot find {}", dir.display()))?;
         let access = Access { shared: true, ..Access::kept() };
         let fs = HostFs::open(&absolute, access).with_context(|| format!("cannot open {}", dir.display()))?;
-        let at = String::from_utf8_lossy(absolute.as_os_str().as_bytes()).into_owned();
+        let at = String::from_utf8_lossy(in_root(&absolute, options)?.as_os_str().as_bytes()).into_owned();
+        if Lookup::as_root(&ns).find(at.as_bytes(), true).is_err() {
+            bail!("--write {}: the guest's root has no {at}", dir.display());
+        }
         put(&ns, &at, fs, &at, safe)?;
     }
     Ok(ns)
+}
+
+/// Where a directory of the host's is in the guest: at the same place below its root if it lies there, else under the same name.
+fn in_root(absolute: &Path, options: &RunOptions) -> Result<PathBuf> {
+    if options.disk_root {
+        return Ok(absolute.into());
+    }
+    let root = std::fs::canonicalize(&options.root)
+        .with_context(|| format!("cannot find {}", options.root.display()))?;
+    Ok(absolute.strip_prefix(root).map_or_else(|_| absolute.into(), |below| Path::new("/").join(below)))
 }
 
 /// The file system on the first disk.
