@@ -66,7 +66,11 @@ impl Node {
         match self.fs.access.owners {
             Owners::Shadow if self.host_kind() == kind::LNK => return Err(Errno::EPERM),
             Owners::Shadow | Owners::Recorded => {
-                return self.force(fd, Meta { mode, uid, gid, rdev: now.rdev });
+                self.force(fd, Meta { mode, uid, gid, rdev: now.rdev })?;
+                // That it was asked for is a change, whatever was asked.
+                let same = rustix::fs::fstat(fd)?.st_mode & 0o7777;
+                let _ = rustix::fs::chmod(proc_path(fd.as_fd()), Mode::from_raw_mode(same));
+                return Ok(());
             }
             Owners::Mapped { .. } if owned => return Err(Errno::EPERM),
             Owners::Mapped { .. } | Owners::AsIs => {}
@@ -74,7 +78,7 @@ impl Node {
         if mode & kind::MASK == kind::REG && mode & 0o6000 & !now.mode != 0 {
             return Err(Errno::EPERM);
         }
-        if owned {
+        if self.fs.access.owners == Owners::AsIs && (change.uid.is_some() || change.gid.is_some()) {
             let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
             rustix::fs::chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }
@@ -269,11 +273,14 @@ impl Inode for Node {
             }
             let real = entry.file_type().as_raw_mode();
             // Of a file on the host its attribute says what it is.
-            let unknown = real == kind::REG && self.fs.access.owners.in_attributes();
+            let kind = match real == kind::REG && self.fs.access.owners.in_attributes() {
+                true => self.child(name).and_then(|n| n.attributes()).map_or(0, |a| a.kind()),
+                false => real,
+            };
             let entry = DirEntry {
                 name: name.to_vec(),
                 ino: entry.ino(),
-                kind: if unknown { 0 } else { real },
+                kind,
                 next: (entry.offset() as u64).saturating_add(BEFORE).min(END),
             };
             if !emit(entry) {
