@@ -202,14 +202,14 @@ fn posix_in_a_shadow_of_an_ordinary_user() {
     posix(&host, &program, as_user, "shadow", &[&NO_ACLS]);
     let script = format!(
         "mount -t hostfs none /mnt -o {}/m,shadow; cd /mnt
-         mknod b b 8 1; mknod c c 1 3; mkfifo p; ln -s target l; echo text > f; chown 5:6 f l; chmod 6711 f; mkdir d; chown 7 d
-         stat -c '%n %F %t:%T %u:%g %a' b c p l f d; readlink l; echo written > c; ls -A",
+         mknod b b 8 1; mknod c c 1 3; mkfifo p; ln -s target l; echo text > f; chown 5:6 f; chown -h 5:6 l; chmod 6711 f; mkdir d; chown 7 d
+         stat -c '%n %F %t:%T %u:%g %a' b c p l f d; readlink l; echo written > c; ls -A1",
         host.0.path().display()
     );
     let said = host.start_as(&program, as_user, &["hostfs=/"], &script).end();
     let expected = "b block special file 8:1 0:0 644\nc character special file 1:3 0:0 644\np fifo 0:0 0:0 644\n\
                     l symbolic link 0:0 5:6 777\nf regular file 0:0 5:6 6711\nd directory 0:0 7:0 755\ntarget\nb\nc\nd\nf\nl\np\n";
-    assert_eq!(said.replace("l symbolic link 0:0 0:0", "l symbolic link 0:0 5:6"), expected);
+    assert_eq!(said, expected);
     for name in ["b", "c", "p", "l", "f", "d"] {
         let m = std::fs::symlink_metadata(host.path("m").join(name)).expect("it is there");
         assert!(m.is_file() || m.is_dir(), "{name} is {:?}", m.file_type());
@@ -257,7 +257,7 @@ fn several_mounts_and_their_options() {
         };
         assert!(lines.iter().any(alike), "no {expected:?} in\n{said}");
     }
-    assert!(!said.contains("/run/5") && !said.contains("/run/6"), "{said}");
+    assert!(!said.contains("/run/5 hostfs") && !said.contains("/run/6 hostfs"), "{said}");
     assert_eq!(std::fs::read_to_string(host.path("m/one/f")).expect("it is there"), "one\n");
     assert_eq!(std::fs::read_to_string(host.path("m/two/old")).expect("it is there"), "old\nmore\n");
 }
@@ -284,7 +284,7 @@ fn what_the_host_changes_is_seen() {
     std::fs::write(host.path("m/go2"), "").expect("a file");
     host.wait_for("m/ready3");
     let said = guest.end();
-    let expected = "first\nnone\nthe second one\n15 1\nold 0\nnew\n/mnt/d\ninside\ngone\ncat: /mnt/f: No such file or directory\nremoved\n";
+    let expected = "first\nnone\nthe second one\n15 1\nfirst\nold 0\nnew\n/mnt/d\ninside\ngone\ncat: /mnt/f: No such file or directory\nremoved\n";
     assert_eq!(said, expected);
     assert_eq!(std::fs::read_to_string(host.path("m/moved/here")).expect("it is there"), "below\n");
 }
@@ -321,7 +321,8 @@ fn a_build_and_a_clone() {
     let rules = format!("program: main.o{objects}\n\t$(CC) -o $@ $^\nclean:\n\trm -f program *.o\n");
     std::fs::write(host.path("m/src/Makefile"), rules).expect("rules");
     let script = "mount -t hostfs none /mnt -o $D/m,OPTIONS; mount -t tmpfs none /tmp; cd /mnt/src
-        git init -q . && git config user.email a@b && git config user.name n && git add . && git commit -qm first
+        export GIT_AUTHOR_NAME=n GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=n GIT_COMMITTER_EMAIL=a@b
+        git init -q . && git add . && git commit -qm first
         make -s -j4 && ./program; make -q && echo 'up to date'; git status --short
         git clone -q /mnt/src /mnt/clone && cd /mnt/clone && git fsck --full && make -s && ./program
         git checkout -q -b other && rm f3.c && git commit -qam less && git checkout -q - && ls f3.c && git status --short | sort | head -3";

@@ -178,7 +178,7 @@ fn nodes() {
     let mounted = mount(c"/tmp/m", "").ok();
     run::file(c"/tmp/m/plain", b"inside");
     let mut device = 0u64;
-    let mut poke = |path: &CStr| {
+    let poke = |path: &CStr| {
         for flags in
             [libc::O_RDWR, libc::O_WRONLY, libc::O_RDONLY, libc::O_WRONLY | libc::O_TRUNC | libc::O_APPEND]
         {

@@ -138,7 +138,7 @@ impl Dentry {
                         return Ok(there.clone());
                     }
                     // Others have put something else in its place.
-                    there.deleted.store(true, Ordering::Relaxed);
+                    there.lost_its_name();
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);
                 if lasting {
@@ -154,7 +154,7 @@ impl Dentry {
                 let before = children.remove(name);
                 drop(children);
                 if let Some(Child::Present(gone)) = before {
-                    gone.deleted.store(true, Ordering::Relaxed);
+                    gone.lost_its_name();
                 }
                 Err(Errno::ENOENT)
             }
@@ -181,6 +181,12 @@ impl Dentry {
         if let Some(Child::Present(gone)) = self.children.lock().remove(name) {
             gone.deleted.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// It is not where it was: removed by others, or moved. Who works in a directory that was moved goes on there.
+    fn lost_its_name(&self) {
+        let gone = self.inode.attr().map_or(true, |a| a.nlink == 0);
+        self.deleted.store(gone, Ordering::Relaxed);
     }
 
     /// It has no name in any directory.
