@@ -362,7 +362,7 @@ const IN: &[(u64, &str)] = &[
     (0x4000_0000, "ISDIR"),
 ];
 
-fn inotify_events(fd: i32) -> String {
+pub(crate) fn inotify_events(fd: i32) -> String {
     let mut b = [0u8; 4096];
     let n = sys!(SYS_read, fd, &mut b, 4096);
     if !n.ok() {

@@ -25,6 +25,7 @@ mod memory;
 mod meta;
 mod misc;
 mod mounts;
+mod notices;
 mod paths;
 mod pipes;
 mod procfs;
@@ -64,6 +65,7 @@ const FAMILIES: &[(&str, &[Case])] = &[
     ("timers", timers::CASES),
     ("pipes", pipes::CASES),
     ("events", events::CASES),
+    ("notices", notices::CASES),
     ("unix", unix::CASES),
     ("ttys", ttys::CASES),
     ("ident", ident::CASES),

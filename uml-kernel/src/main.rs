@@ -51,7 +51,7 @@ struct Run {
     /// Show the kernel's log on standard error.
     #[arg(long)]
     log: bool,
-    /// `mem=SIZE`, `ncpus=N`, `ubdN=FILE[,BASE]`, then `--`, the command and its arguments.
+    /// `mem=SIZE`, `ncpus=N`, `ubdN=FILE[,BASE]`, `hostfs=DIR`, then `--`, the command and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     words: Vec<OsString>,
 }
@@ -103,14 +103,15 @@ fn run_with(run: Run) -> Result<End> {
         log: run.log,
         disk_root: run.disk.is_some(),
         disks: Vec::new(),
+        hostfs: None,
     };
     if let Some(disk) = &run.disk {
         options.disks.push(Spec::of(0, false, disk).context("--disk")?);
     }
     let mut words = run.words.into_iter().peekable();
     while let Some((key, value)) = words.peek().and_then(|w| w.to_str()).and_then(|w| w.split_once('=')) {
-        let RunOptions { mem, ncpus, disks, .. } = &mut options;
-        if !cmdline::machine_word(key, value, mem, ncpus, disks)? {
+        let RunOptions { mem, ncpus, disks, hostfs, .. } = &mut options;
+        if !cmdline::machine_word(key, value, mem, ncpus, disks, hostfs)? {
             break;
         }
         words.next();

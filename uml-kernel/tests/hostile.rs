@@ -87,6 +87,18 @@ fn ways_out() {
 }
 
 #[test]
+fn a_directory_of_the_hosts() {
+    all(&[
+        ("hostfs-mounts", &["mounted=true found=[]"]),
+        ("hostfs-race", &["mounted=true opened=true found=0"]),
+        ("hostfs-above", &["mounted=true walked=true found=0"]),
+        ("hostfs-nodes", &["mounted=true device=0"]),
+        ("hostfs-real", &["mounted=true as-is=0 shadow=5 mapped=0 shown=true"]),
+        ("hostfs-forged", &["mounted=true fate=exited:0"]),
+    ]);
+}
+
+#[test]
 fn all_there_is_of_processes_and_memory() {
     all(&[
         ("fork-bomb", &["ended=true left=ESRCH"]),

@@ -15,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 WINDOW, LIES, CHANGE = "the_window", "a_window", "arguments"
 OUT, MEMORY, OBJECTS = "ways_out", "all_there_is_of_processes", "all_there_is_of_the_k"
 OTHER, SECRETS, JAIL = "other_doors", "secrets", "jail"
+HOSTFS, GUEST = "a_directory_of", "hostfs"
 
 # Name of the defence, what to change in which file, which attacks then succeed: a test and the attack in it.
 DEFENCES = [
@@ -50,11 +51,34 @@ DEFENCES = [
     ("links of the host",
      [("fs/hostfs/node.rs", "let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;",
        "let flags = OFlags::PATH | OFlags::CLOEXEC;"),
-      ("fs/hostfs/node.rs", "rustix::fs::statx(self.directory()?, name, AtFlags::SYMLINK_NOFOLLOW, mask)?",
-       "rustix::fs::statx(self.directory()?, name, AtFlags::empty(), mask)?"),
-      ("fs/hostfs/node.rs", "rustix::fs::statx(parent.directory()?, &name[..], AtFlags::SYMLINK_NOFOLLOW, mask)?",
-       "rustix::fs::statx(parent.directory()?, &name[..], AtFlags::empty(), mask)?")],
-     [(OUT, "paths")]),
+      ("fs/hostfs/node.rs", "statx(dir, one_name(name)?, AtFlags::SYMLINK_NOFOLLOW, WANTED)",
+       "statx(dir, one_name(name)?, AtFlags::empty(), WANTED)"),
+      ("fs/hostfs/node.rs", "one_name(&name)?, AtFlags::SYMLINK_NOFOLLOW, WANTED)", "one_name(&name)?, AtFlags::empty(), WANTED)")],
+     [(OUT, "paths"), (CHANGE, "race-shared"), (HOSTFS, "hostfs-race")]),
+    ("hostfs: mounts", [("fs/hostfs/started.rs", "let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;",
+                         "let resolve = ResolveFlags::empty();")],
+     [(HOSTFS, "hostfs-mounts")]),
+    ("hostfs: only files are opened",
+     [("fs/hostfs/node.rs", "if FileType::from_raw_mode(s.st_mode) != FileType::RegularFile {", "if false {"),
+      ("fs/hostfs/node.rs", "if (s.st_dev, s.st_ino) != self.host {", "if false {")],
+     [(HOSTFS, "hostfs-nodes")]),
+    ("hostfs: devices",
+     [("fs/hostfs/inode.rs", "if (set_id || device) && !owners.in_attributes() {", "if set_id && !owners.in_attributes() {"),
+      ("fs/hostfs/inode.rs", '_ if device => self.create_file(name, new, b"")?,', ""),
+      ("fs/hostfs/inode.rs", "Mode::from_raw_mode(0o600), 0)", "Mode::from_raw_mode(0o600), new.rdev)")],
+     [(HOSTFS, "hostfs-real")]),
+    ("hostfs: set-id programs",
+     [("fs/hostfs/owner.rs", "_ => self.mode & 0o7777 & !SET_ID,", "_ => self.mode & 0o7777,"),
+      ("fs/hostfs/inode.rs", "if mode & kind::MASK == kind::REG && mode & 0o6000 & !now.mode != 0 {", "if false {")],
+     [(HOSTFS, "hostfs-real")]),
+    ("hostfs: set-id programs of others", [("fs/hostfs/node.rs", "if writes && owner::is_set_id(s.st_mode) {", "if false {")],
+     [(HOSTFS, "hostfs-real")]),
+    ("hostfs: what is ours", [("fs/hostfs/owner.rs", "n if n.starts_with(OURS) => Err(refused),", "")],
+     [(HOSTFS, "hostfs-forged")]),
+    ("hostfs: the host's kernel", [("fs/hostfs.rs", "Ok(CLOSED.contains(", "Ok(false && CLOSED.contains(")],
+     [(GUEST, "the_hosts_proc")]),
+    ("hostfs: waiting", [("fs/hostfs/content.rs", "let rest = blocking(|| rustix", "let rest = (|call: &mut dyn FnMut() -> _| call())(&mut || rustix")],
+     [(GUEST, "others_go_on")]),
     ("memory: private", [("task/oom.rs", "found.iter().map(|c| c.held.private).sum::<u64>()", "0")],
      [(MEMORY, "memory-private"), (MEMORY, "memory-unseen")]),
     ("memory: shared", [("task/oom.rs", "shared::held()", "shared::held() * 0")], [(MEMORY, "memory-shared")]),
@@ -84,17 +108,17 @@ def without(name, edits, attacks):
             print(f"{name}: {path} has no {old!r} any more")
             return False
         open(path, "w").write(text.replace(old, new, 1))
-    built = cargo("--no-run", "--test", "hostile", "--test", "jail")
+    built = cargo("--no-run", "--test", "hostile", "--test", "jail", "--test", "hostfs")
     if built.returncode != 0:
         print(f"{name}: does not build without it\n{built.stderr}")
         return False
     good = True
     for test, attack in attacks:
-        if test == JAIL:
-            result = cargo("--test", JAIL, "--", attack)
+        if test in (JAIL, GUEST):
+            result = cargo("--test", test, "--", attack)
         else:
             result = cargo("--test", "hostile", "--", test, "--nocapture", attack=attack)
-        why = re.search(r"^  (?!it said|-->)([a-z].*)$", result.stdout + result.stderr, re.M) if test != JAIL else None
+        why = re.search(r"^  (?!it said|-->)([a-z].*)$", result.stdout + result.stderr, re.M) if test not in (JAIL, GUEST) else None
         why = why.group(1) if why else "the test fails"
         good &= result.returncode != 0
         print(f"{name}: {attack}: {why if result.returncode else 'IS STILL HELD'}", flush=True)

@@ -64,7 +64,7 @@ fn paths() {
     say!("found={found:?} openat2={} inside={inside}", !is_outside(fd));
 }
 
-fn reads_secret(fd: i32) -> bool {
+pub(super) fn reads_secret(fd: i32) -> bool {
     if fd < 0 {
         return false;
     }
@@ -73,7 +73,7 @@ fn reads_secret(fd: i32) -> bool {
 }
 
 /// A directory that has the secret in it.
-fn is_outside(fd: i32) -> bool {
+pub(super) fn is_outside(fd: i32) -> bool {
     let name = told("secret").and_then(|s| s.rsplit('/').next()).unwrap_or("none");
     fd >= 0 && sys!(SYS_faccessat, fd, &*c(name), 0).ok()
 }

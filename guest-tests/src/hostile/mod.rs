@@ -10,6 +10,7 @@ mod exhaust;
 mod forge;
 mod frames;
 mod hoard;
+mod hostfs;
 mod race;
 mod secrets;
 mod send;
@@ -25,6 +26,7 @@ const ATTACKS: &[&[Attack]] = &[
     forge::ATTACKS,
     race::ATTACKS,
     escape::ATTACKS,
+    hostfs::ATTACKS,
     exhaust::ATTACKS,
     hoard::ATTACKS,
     send::ATTACKS,

@@ -10,7 +10,7 @@ pub(super) const ATTACKS: &[Attack] =
 const MS: i64 = 700;
 
 /// Runs `change` without end in another thread while `f` runs for a while.
-fn beside(change: impl Fn(usize) + Sync, mut f: impl FnMut()) {
+pub(super) fn beside(change: impl Fn(usize) + Sync, mut f: impl FnMut()) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
         s.spawn(|| {

@@ -4,7 +4,8 @@
 use super::restart::AfterPanic;
 use crate::block::Spec;
 use crate::console::Lines;
-use anyhow::{Context as _, Result, bail};
+use crate::fs::hostfs::Started;
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::PathBuf;
 
 /// Each option: how it is written, and what it does.
@@ -18,7 +19,16 @@ is even if it is a COW file, c without a lock, t without discards.",
     ),
     ("ubdN=COW,BASE", "The same with a COW file over a base, made if it is not there."),
     ("root=DEVICE", "Disk with the root file system: /dev/ubda, ubda1, 98:0. Default /dev/ubda."),
-    ("rootfstype=TYPE", "ext2, ext3 or ext4. Default ext4, which takes all three."),
+    ("rootfstype=TYPE", "ext2, ext3 or ext4, or hostfs. Default ext4, which takes the other two."),
+    (
+        "rootflags=DIR",
+        "With rootfstype=hostfs: the directory beneath that of hostfs=, and the options of such a mount.",
+    ),
+    (
+        "hostfs=DIR",
+        "Host directory beneath which the guest may mount: `mount -t hostfs none /mnt -o /SUB`. Without it nothing of the host's is \
+mounted. hostfs=DIR,append: what is there stays, files only grow.",
+    ),
     ("ro, rw", "Mount the root read-only (the default) or for writing."),
     ("init=PATH", "The first program. Default /sbin/init, /etc/init, /bin/init, /bin/sh."),
     (
@@ -54,6 +64,10 @@ pub struct CommandLine {
     pub root: String,
     /// Its file system.
     pub root_type: String,
+    /// Its options.
+    pub root_flags: String,
+    /// The host directory beneath which the guest may mount.
+    pub hostfs: Option<Started>,
     /// It is mounted for writing.
     pub writable: bool,
     /// First program, if named.
@@ -85,8 +99,10 @@ pub fn machine_word(
     mem: &mut u64,
     ncpus: &mut usize,
     disks: &mut Vec<Spec>,
+    hostfs: &mut Option<Started>,
 ) -> Result<bool> {
     match key {
+        "hostfs" => *hostfs = Some(Started::parse(value).map_err(|e| anyhow!("hostfs={value}: {e}"))?),
         "mem" => match size(value) {
             Some(bytes) if bytes >= 16 << 20 => *mem = bytes,
             _ => bail!("mem={value}: not a size of at least 16M"),
@@ -132,6 +148,8 @@ impl CommandLine {
             disks: Vec::new(),
             root: "/dev/ubda".into(),
             root_type: "ext4".into(),
+            root_flags: String::new(),
+            hostfs: None,
             writable: false,
             init: None,
             init_arguments: Vec::new(),
@@ -168,17 +186,25 @@ impl CommandLine {
             ("--strace", _) => self.strace = Some(value.unwrap_or("all").into()),
             ("root", Some(v)) => self.root = v.into(),
             ("rootfstype", Some(v)) => self.root_type = v.into(),
+            ("rootflags", Some(v)) => self.root_flags = v.into(),
             ("init", Some(v)) => self.init = Some(v.into()),
             ("console", Some(v)) => self.console = v.split(',').next().unwrap_or(v).into(),
             ("umid", Some(v)) => self.umid = Some(v.into()),
             ("uml_dir", Some(v)) => self.uml_dir = Some(v.into()),
             ("panic", Some(v)) => self.panic = AfterPanic(v.parse().context("not a number")?),
             // Understood, and nothing to do: the kernel waits for its root anyway, and finds out nothing about a machine.
-            ("rootwait" | "debug" | "rootflags" | "rootdelay" | "loglevel" | "con_delay" | "skas0", _) => {}
+            ("rootwait" | "debug" | "rootdelay" | "loglevel" | "con_delay" | "skas0", _) => {}
             (key, Some(v)) => {
                 if let Some(set) = self.lines.set(key, v) {
                     set?;
-                } else if !machine_word(key, v, &mut self.mem, &mut self.ncpus, &mut self.disks)? {
+                } else if !machine_word(
+                    key,
+                    v,
+                    &mut self.mem,
+                    &mut self.ncpus,
+                    &mut self.disks,
+                    &mut self.hostfs,
+                )? {
                     self.for_init(word, key, true);
                 }
             }
@@ -217,6 +243,13 @@ mod tests {
         assert!(line.init_arguments.is_empty() && line.init_environment.is_empty());
     }
 
+    #[test]
+    fn a_directory_of_the_hosts() {
+        let line = parse("rootfstype=hostfs rootflags=/root hostfs=/srv/jail,append").unwrap();
+        assert_eq!((&line.root_type[..], &line.root_flags[..]), ("hostfs", "/root"));
+        assert_eq!(line.hostfs, Some(Started { dir: "/srv/jail".into(), append: true }));
+    }
+
     /// "unknown parameters are passed to init": as arguments, or into its environment if they have a "=".
     #[test]
     fn what_nobody_knows_is_inits() {
@@ -234,6 +267,7 @@ mod tests {
             ("con0=nonsense", "con0=nonsense"),
             ("con77=null", "con77"),
             ("panic=soon", "panic=soon"),
+            ("hostfs=/srv,apend", "apend"),
         ] {
             assert!(format!("{:#}", parse(text).unwrap_err()).contains(says), "{text}");
         }

@@ -22,6 +22,7 @@ pub fn boot(line: &CommandLine) -> Result<End> {
         ncpus: line.ncpus,
         options: Options { strace: line.strace.clone(), cmdline: line.text.clone() },
         after_panic: line.panic,
+        hostfs: line.hostfs.clone(),
     };
     if !line.quiet {
         crate::base::log::to_console();
@@ -34,7 +35,7 @@ pub fn boot(line: &CommandLine) -> Result<End> {
     for spec in &line.disks {
         crate::block::attach(spec)?;
     }
-    if line.disks.is_empty() {
+    if line.disks.is_empty() && line.root_type != "hostfs" {
         bail!("no disk: ubd0=FILE or ubd0=COW,BASE says which holds the root (--help names all options)");
     }
     let ns = super::tree::for_boot(line)?;

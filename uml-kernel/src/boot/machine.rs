@@ -3,6 +3,7 @@
 use super::restart::{self, AfterPanic};
 use crate::base::sched;
 use crate::console::terminal;
+use crate::fs::hostfs::{self, Started};
 use crate::fs::tty;
 use crate::platform::{Platform, sys};
 use crate::task::{Ctx, End, Kernel, Options, fork};
@@ -15,6 +16,8 @@ pub(super) struct Machine {
     pub(super) ncpus: usize,
     pub(super) options: Options,
     pub(super) after_panic: AfterPanic,
+    /// Beneath which the guest may mount.
+    pub(super) hostfs: Option<Started>,
 }
 
 impl Machine {
@@ -26,6 +29,9 @@ impl Machine {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let most = rustix::process::Rlimit { current: files.maximum, ..files };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, most);
+        if let Some(started) = &self.hostfs {
+            hostfs::start(started).with_context(|| format!("hostfs={}", started.dir.display()))?;
+        }
         let platform = Platform::start().context("cannot start the first stub")?;
         let kernel = Kernel::start(platform.clone(), self.options.clone());
         kernel.usage.set_limit(self.mem);

@@ -38,6 +38,8 @@ pub struct RunOptions {
     pub disks: Vec<crate::block::Spec>,
     /// The root is on the first disk, not a directory.
     pub disk_root: bool,
+    /// Host directory beneath which the guest may mount.
+    pub hostfs: Option<crate::fs::hostfs::Started>,
 }
 
 /// Runs the command; how the guest has ended.
@@ -50,6 +52,7 @@ pub fn run(options: RunOptions) -> Result<End> {
         ncpus: options.ncpus,
         options: Options { strace: options.strace.clone(), cmdline },
         after_panic: AfterPanic::default(),
+        hostfs: options.hostfs.clone(),
     };
     let kernel = machine.start()?;
     let terminal = super::terminal::take()?;

@@ -5,7 +5,7 @@ use super::RunOptions;
 use super::cmdline::CommandLine;
 use crate::base::Errno;
 use crate::block::Disk;
-use crate::fs::hostfs::HostFs;
+use crate::fs::hostfs::{self, Access, HostFs};
 use crate::fs::overlay::Overlay;
 use crate::fs::special;
 use crate::fs::tmpfs::TmpFs;
@@ -13,23 +13,26 @@ use crate::fs::tty::devpts::{DevPts, PtsOptions};
 use crate::fs::{FileSystem, Lookup, Mount, MountFlags, Namespace, makedev};
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// For an init: the file system of `root=`, and devices if there is a /dev.
 pub(super) fn for_boot(line: &CommandLine) -> Result<Arc<Namespace>> {
-    let disk = find_disk(&line.root)?;
-    let kind = line.root_type.as_bytes();
-    if !matches!(kind, b"ext2" | b"ext3" | b"ext4") {
-        bail!("rootfstype={}: none of ext2, ext3, ext4", line.root_type);
-    }
-    let fs = mount_disk(kind, &disk, !line.writable)?;
+    let fs = match &line.root_type[..] {
+        "ext2" | "ext3" | "ext4" => {
+            mount_disk(line.root_type.as_bytes(), &find_disk(&line.root)?, !line.writable)?
+        }
+        "hostfs" => hostfs::mount(line.root_flags.as_bytes())
+            .with_context(|| format!("cannot mount rootflags={} beneath hostfs=", line.root_flags))?,
+        other => bail!("rootfstype={other}: none of ext2, ext3, ext4, hostfs"),
+    };
     crate::log!(
         "VFS: Mounted root ({} filesystem){}.",
         line.root_type,
         if line.writable { "" } else { " readonly" }
     );
     let flags = if line.writable { MountFlags::empty() } else { MountFlags::RDONLY };
-    let mount = Mount::whole(fs.clone(), "/dev/root", flags);
+    let mount = Mount::whole(fs, "/dev/root", flags);
     let ns = Namespace::new(mount);
     mount_devices(&ns)?;
     Ok(ns)
@@ -77,11 +80,25 @@ pub(super) fn for_command(options: &RunOptions) -> Result<Arc<Namespace>> {
     for dir in &options.write {
         let absolute =
             std::fs::canonicalize(dir).with_context(|| format!("cannot find {}", dir.display()))?;
-        let fs = HostFs::open(&absolute, true).with_context(|| format!("cannot open {}", dir.display()))?;
-        let at = String::from_utf8_lossy(absolute.as_os_str().as_bytes()).into_owned();
+        let access = Access { shared: true, ..Access::kept() };
+        let fs = HostFs::open(&absolute, access).with_context(|| format!("cannot open {}", dir.display()))?;
+        let at = String::from_utf8_lossy(in_root(&absolute, options)?.as_os_str().as_bytes()).into_owned();
+        if Lookup::as_root(&ns).find(at.as_bytes(), true).is_err() {
+            bail!("--write {}: the guest's root has no {at}", dir.display());
+        }
         put(&ns, &at, fs, &at, safe)?;
     }
     Ok(ns)
+}
+
+/// Where a directory of the host's is in the guest: at the same place below its root if it lies there, else under the same name.
+fn in_root(absolute: &Path, options: &RunOptions) -> Result<PathBuf> {
+    if options.disk_root {
+        return Ok(absolute.into());
+    }
+    let root = std::fs::canonicalize(&options.root)
+        .with_context(|| format!("cannot find {}", options.root.display()))?;
+    Ok(absolute.strip_prefix(root).map_or_else(|_| absolute.into(), |below| Path::new("/").join(below)))
 }
 
 /// The file system on the first disk.
@@ -98,10 +115,12 @@ fn mount_disk(kind: &[u8], disk: &Disk, read_only: bool) -> Result<Arc<dyn FileS
 
 /// The host's directory, with what changes above it.
 fn host_root(options: &RunOptions) -> Result<Arc<dyn FileSystem>> {
-    let lower = HostFs::open(&options.root, false)
+    let lower = HostFs::open(&options.root, Access::read_only())
         .with_context(|| format!("cannot open {}", options.root.display()))?;
     let upper: Arc<dyn FileSystem> = match &options.keep {
-        Some(dir) => HostFs::open(dir, true).with_context(|| format!("cannot open {}", dir.display()))?,
+        Some(dir) => {
+            HostFs::open(dir, Access::kept()).with_context(|| format!("cannot open {}", dir.display()))?
+        }
         None => {
             let attr = lower.root().attr()?;
             TmpFs::new("tmpfs", options.mem / 2, attr.mode & 0o7777, attr.uid, attr.gid)

@@ -1,6 +1,6 @@
 //! Dentries: names, and what they stand for. A cache over the file systems' directories, and the tree that paths are read from.
 
-use super::Inode;
+use super::{Inode, inotify};
 use crate::base::time::{self, Instant};
 use crate::base::{Errno, Mutex, Rank, Result};
 use std::collections::HashMap;
@@ -39,6 +39,15 @@ impl Child {
         match self {
             Child::Present(dentry) => Some(dentry.clone()),
             Child::Absent(_) => None,
+        }
+    }
+}
+
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        // The last who had it.
+        if *self.deleted.get_mut() && inotify::any() && self.inode.attr().is_ok_and(|a| a.nlink == 0) {
+            inotify::gone(&self.inode);
         }
     }
 }
@@ -95,16 +104,18 @@ impl Dentry {
 
     /// Finds a name in this directory.
     pub fn child(self: &Arc<Dentry>, name: &[u8]) -> Result<Arc<Dentry>> {
-        let cacheable = self.inode.file_system().cacheable();
+        let fs = self.inode.file_system();
+        let (cacheable, asked) = (fs.cacheable(), fs.changes_by_itself());
         if let Some(child) = self.children.lock().get(name) {
             match child {
                 // What comes and goes by itself stays as long as it is mounted on or used, and is asked for again below.
                 Child::Present(dentry)
-                    if cacheable || dentry.inode.lasting() || dentry.mounts.load(Ordering::Relaxed) > 0 =>
+                    if !asked && (cacheable || dentry.inode.lasting())
+                        || dentry.mounts.load(Ordering::Relaxed) > 0 =>
                 {
                     return Ok(dentry.clone());
                 }
-                Child::Absent(when) if cacheable && time::now() < when + ABSENT_FOR => {
+                Child::Absent(when) if cacheable && !asked && time::now() < when + ABSENT_FOR => {
                     return Err(Errno::ENOENT);
                 }
                 _ => {}
@@ -123,14 +134,29 @@ impl Dentry {
                 if let Some(Child::Present(there)) = children.get(name)
                     && lasting
                 {
-                    return Ok(there.clone());
+                    if !asked || std::ptr::addr_eq(Arc::as_ptr(&there.inode), Arc::as_ptr(&inode)) {
+                        return Ok(there.clone());
+                    }
+                    // Others have put something else in its place.
+                    there.lost_its_name();
                 }
                 let dentry = Dentry::make(name, Some(self.clone()), inode);
                 if lasting {
-                    children.insert(name.to_vec(), Child::Present(dentry.clone()));
+                    let before = children.insert(name.to_vec(), Child::Present(dentry.clone()));
                     shrink(&mut children);
+                    drop(children);
+                    // Not under the lock: its file may end with it.
+                    drop(before);
                 }
                 Ok(dentry)
+            }
+            Err(Errno::ENOENT) if asked => {
+                let before = children.remove(name);
+                drop(children);
+                if let Some(Child::Present(gone)) = before {
+                    gone.lost_its_name();
+                }
+                Err(Errno::ENOENT)
             }
             Err(Errno::ENOENT) if cacheable => {
                 children.insert(name.to_vec(), Child::Absent(time::now()));
@@ -155,6 +181,12 @@ impl Dentry {
         if let Some(Child::Present(gone)) = self.children.lock().remove(name) {
             gone.deleted.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// It is not where it was: removed by others, or moved. Who works in a directory that was moved goes on there.
+    fn lost_its_name(&self) {
+        let gone = self.inode.attr().map_or(true, |a| a.nlink == 0);
+        self.deleted.store(gone, Ordering::Relaxed);
     }
 
     /// It has no name in any directory.

@@ -1,13 +1,14 @@
 //! Open files: the description that descriptors refer to, and what it does.
 
+use super::inotify::Mask;
 use super::writers::Claim;
-use super::{Attr, Inode, OpenFlags, Path, Writing};
+use super::{Attr, Inode, OpenFlags, Path, Writing, inotify};
 use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::UserMemory;
 use std::any::Any;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Collects the queues on which a poller is to be told of changes.
@@ -125,6 +126,8 @@ pub struct File {
     claim: OnceLock<Claim>,
     /// That it is open for writing, for its mount.
     writing: OnceLock<Writing>,
+    /// Whether it was opened by a path: those who watch that hear of its end.
+    opened: AtomicBool,
     /// F_SETOWN: whom SIGIO goes to, positive a process, negative a group; and F_SETSIG.
     pub owner: Mutex<(i32, i32)>,
 }
@@ -145,8 +148,22 @@ impl File {
             pos: Mutex::new(Rank::Position, 0),
             claim: OnceLock::new(),
             writing: OnceLock::new(),
+            opened: AtomicBool::new(false),
             owner: Mutex::new(Rank::Leaf, (0, 0)),
         })
+    }
+
+    /// It was opened by a path: those are told who watch that.
+    pub fn was_opened(&self) {
+        self.opened.store(true, Ordering::Relaxed);
+        inotify::about(&self.path.dentry, Mask::OPEN);
+    }
+
+    /// Something was done with it.
+    pub fn tell(&self, event: Mask) {
+        if inotify::any() && self.opened.load(Ordering::Relaxed) {
+            inotify::about(&self.path.dentry, event);
+        }
     }
 
     /// Keeps a claim as long as it is open.
@@ -252,6 +269,7 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         self.ops.release(self);
+        self.tell(if self.flags().writes() { Mask::CLOSE_WRITE } else { Mask::CLOSE_NOWRITE });
         if super::locks::any()
             && let Ok(attr) = self.attr()
         {

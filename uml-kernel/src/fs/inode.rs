@@ -217,6 +217,10 @@ pub trait FileSystem: Send + Sync {
     fn cacheable(&self) -> bool {
         true
     }
+    /// Whether others change it meanwhile: what a name stands for is then asked each time, whatever is kept.
+    fn changes_by_itself(&self) -> bool {
+        false
+    }
     /// Makes everything durable.
     fn sync(&self) -> Result<()> {
         Ok(())

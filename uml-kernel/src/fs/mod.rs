@@ -13,6 +13,7 @@ mod fdtable;
 mod file;
 pub mod hostfs;
 mod inode;
+pub mod inotify;
 mod kmsg;
 pub mod locks;
 mod mount;

@@ -77,6 +77,7 @@ pub fn make_fs(kind: &[u8], options: &[u8]) -> Result<Arc<dyn super::FileSystem>
             }
             Ok(super::tmpfs::TmpFs::new(name, size, mode, uid, gid))
         }
+        b"hostfs" => super::hostfs::mount(options),
         b"devpts" => Ok(super::tty::devpts::DevPts::new(pts_options(options)?)),
         b"proc" => MAKE_PROC.get().map(|make| make()).ok_or(Errno::ENODEV),
         b"sysfs" => MAKE_SYS.get().map(|make| make()).ok_or(Errno::ENODEV),

@@ -1,10 +1,11 @@
 //! Operations on the tree, with the checks of permission that they need: what system calls are made of.
 
 use super::cred::{MAY_EXEC, MAY_READ, MAY_WRITE};
+use super::inotify::Mask;
 use super::writers::Claim;
 use super::{
     Attr, Cap, Creds, File, Found, Inode, Last, Lookup, MountFlags, NewNode, OpenFlags, Path,
-    RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, Writing, kind,
+    RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, Resolve, SetAttr, Writing, inotify, kind,
 };
 use crate::base::{Errno, Mutex, Rank, Result, time};
 use std::sync::Arc;
@@ -134,6 +135,16 @@ pub fn open_found(lookup: &Lookup, path: Path, flags: OpenFlags, follow: bool) -
 }
 
 fn open_inode(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
+    let cut = flags.contains(OpenFlags::TRUNC) && path.inode().attr()?.kind() == kind::REG;
+    let file = open_node(path, flags)?;
+    file.was_opened();
+    if cut {
+        inotify::about(&file.path().dentry, Mask::MODIFY);
+    }
+    Ok(file)
+}
+
+fn open_node(path: Path, flags: OpenFlags) -> Result<Arc<File>> {
     let attr = path.inode().attr()?;
     let kept = flags
         - (OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOCTTY | OpenFlags::TRUNC | OpenFlags::CLOEXEC);
@@ -201,6 +212,7 @@ pub fn make(
     let (uid, gid, mode) = lookup.creds.new_owner(&attr, mode);
     let inode = parent.inode().create(name, &NewNode { mode, rdev, uid, gid, target })?;
     let dentry = parent.dentry.add(name, inode);
+    inotify::in_directory(parent.inode(), name, dentry.inode(), Mask::CREATE);
     Ok(Path { mount: parent.mount.clone(), dentry })
 }
 
@@ -246,8 +258,13 @@ pub fn remove(lookup: &Lookup, path: &[u8], dir: bool) -> Result<()> {
         parent.inode().rmdir(&name)?;
     } else {
         parent.inode().unlink(&name)?;
+        inotify::on(child.inode(), Mask::ATTRIB);
     }
     parent.dentry.forget(&name);
+    let inode = child.inode().clone();
+    // Who watches it hears of its end first, if this was it.
+    drop(child);
+    inotify::in_directory(parent.inode(), &name, &inode, Mask::DELETE);
     Ok(())
 }
 
@@ -272,6 +289,8 @@ pub fn link(lookup: &Lookup, old: &Path, new_lookup: &Lookup, new: &[u8]) -> Res
     }
     parent.inode().link(&name, old.inode())?;
     parent.dentry.add(&name, old.inode().clone());
+    inotify::on(old.inode(), Mask::ATTRIB);
+    inotify::in_directory(parent.inode(), &name, old.inode(), Mask::CREATE);
     Ok(())
 }
 
@@ -356,7 +375,18 @@ pub fn rename(from: &Lookup, old: &[u8], to: &Lookup, new: &[u8], flags: u32) ->
         from.creds.may(&attr, MAY_WRITE)?;
     }
     old_dir.inode().rename(&old_name, new_dir.inode(), &new_name, flags)?;
-    old_dir.dentry.moved(&old_name, &new_dir.dentry, &new_name, flags & RENAME_EXCHANGE != 0);
+    let exchange = flags & RENAME_EXCHANGE != 0;
+    old_dir.dentry.moved(&old_name, &new_dir.dentry, &new_name, exchange);
+    let (from, to) = ((old_dir.inode(), &old_name[..]), (new_dir.inode(), &new_name[..]));
+    inotify::moved(source.inode(), from, to);
+    if let Some(replaced) = target.as_ref().filter(|_| !exchange) {
+        inotify::on(replaced.inode(), Mask::ATTRIB);
+    }
+    inotify::on(source.inode(), Mask::MOVE_SELF);
+    if let Some(other) = target.as_ref().filter(|_| exchange) {
+        inotify::moved(other.inode(), to, from);
+        inotify::on(other.inode(), Mask::MOVE_SELF);
+    }
     Ok(())
 }
 
@@ -374,7 +404,9 @@ pub fn chmod(creds: &Creds, path: &Path, mode: u32) -> Result<()> {
     if !creds.in_group(attr.gid) && !creds.has(Cap::Fsetid) {
         mode &= !0o2000;
     }
-    path.inode().set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })
+    path.inode().set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })?;
+    inotify::about(&path.dentry, Mask::ATTRIB);
+    Ok(())
 }
 
 /// chown; `None` leaves as is.
@@ -394,7 +426,11 @@ pub fn chown(creds: &Creds, path: &Path, uid: Option<u32>, gid: Option<u32>) -> 
         let drop = if attr.mode & 0o2010 == 0o2010 { 0o6000 } else { 0o4000 };
         change.mode = Some(attr.mode & 0o7777 & !drop);
     }
-    path.inode().set_attr(&change)
+    path.inode().set_attr(&change)?;
+    if change.uid.is_some() || change.gid.is_some() || change.mode.is_some() {
+        inotify::about(&path.dentry, Mask::ATTRIB);
+    }
+    Ok(())
 }
 
 /// truncate.
@@ -407,7 +443,9 @@ pub fn truncate(creds: &Creds, path: &Path, size: u64) -> Result<()> {
     }
     creds.may(&attr, MAY_WRITE)?;
     path.check_writable()?;
-    path.inode().set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })
+    path.inode().set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })?;
+    inotify::about(&path.dentry, Mask::MODIFY);
+    Ok(())
 }
 
 /// A time to be set: as given, or now.
@@ -441,7 +479,15 @@ pub fn set_times(creds: &Creds, path: &Path, atime: SetTime, mtime: SetTime) -> 
         SetTime::Now => Some(now),
         SetTime::To(t) => Some(t),
     };
-    path.inode().set_attr(&SetAttr { atime: value(atime), mtime: value(mtime), ..SetAttr::default() })
+    path.inode().set_attr(&SetAttr { atime: value(atime), mtime: value(mtime), ..SetAttr::default() })?;
+    // One time alone is what reading, or writing, changes.
+    let event = match (atime, mtime) {
+        (SetTime::Omit, _) => Mask::MODIFY,
+        (_, SetTime::Omit) => Mask::ACCESS,
+        _ => Mask::ATTRIB,
+    };
+    inotify::about(&path.dentry, event);
+    Ok(())
 }
 
 /// Permission for an extended attribute by its name (xattr(7)).

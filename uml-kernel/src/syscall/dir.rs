@@ -2,6 +2,7 @@
 
 use super::{Args, Entry, full, partial};
 use crate::base::{Errno, Result};
+use crate::fs::inotify::{self, Mask};
 use crate::fs::{Cap, MAY_EXEC, Mount, MountFlags, Path, Unmount, dirfile, kind};
 use crate::mm::Packer;
 use crate::task::Ctx;
@@ -98,6 +99,7 @@ fn getdents(ctx: &mut Ctx, fd: u64, at: u64, len: u64, new: bool) -> Result<u64>
     }
     ctx.put(at, &out.0)?;
     *file.pos().lock() = pos;
+    file.tell(Mask::ACCESS);
     Ok(out.0.len() as u64)
 }
 
@@ -198,5 +200,13 @@ fn umount(ctx: &mut Ctx, [target, flags, ..]: Args) -> Result<u64> {
         // It cannot go while somebody has it as root; so it is at least clean (do_umount_root).
         return ns.make_read_only(&target.mount, target.mount.flags(), true).map(|()| 0);
     }
-    ns.unmount(&target.mount, how).map(|()| 0)
+    let fs = target.mount.fs().clone();
+    let going = target.mount.clone();
+    drop(target);
+    ns.unmount(&going, how)?;
+    drop(going);
+    if !ns.mounts().iter().any(|m| Arc::ptr_eq(m.fs(), &fs)) {
+        inotify::unmounted(&fs);
+    }
+    Ok(0)
 }

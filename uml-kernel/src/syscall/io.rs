@@ -3,6 +3,7 @@
 use super::{Args, Entry, full, partial};
 use crate::base::wait::Events;
 use crate::base::{Errno, Result};
+use crate::fs::inotify::Mask;
 use crate::fs::stream::StreamFile;
 use crate::fs::{File, OpenFlags, kind};
 use crate::mm::{PAGE, Unpacker, UserMemory};
@@ -176,7 +177,11 @@ pub(super) const TABLE: &[Entry] = &[
             return Err(Errno::EFBIG);
         }
         match file.attr()?.kind() {
-            kind::REG | kind::BLK => file.ops().allocate(&file, mode as u32, at, len).map(|()| 0),
+            kind::REG | kind::BLK => {
+                file.ops().allocate(&file, mode as u32, at, len)?;
+                file.tell(Mask::MODIFY);
+                Ok(0)
+            }
             kind::DIR => Err(Errno::EISDIR),
             kind::FIFO => Err(Errno::ESPIPE),
             _ => Err(Errno::ENODEV),
@@ -238,6 +243,9 @@ pub(super) fn read_into(ctx: &mut Ctx, file: &Arc<File>, iov: &[(u64, u64)], at:
     let follows = at.is_none() && file.ops().seekable() && !file.ops().stays_at_zero();
     let start = if follows { Some(*file.pos().lock()) } else { at };
     let result = read_pieces(ctx, file, iov, start);
+    if result.is_ok_and(|n| n > 0) {
+        file.tell(Mask::ACCESS);
+    }
     if let (true, Some(start), Ok(n)) = (follows, start, &result) {
         *file.pos().lock() = start + n;
     }
@@ -342,6 +350,9 @@ pub(super) fn write_from(
 
 /// What has been written to a regular file is durable, if it was opened with O_DSYNC (which is a part of O_SYNC), or if `asked`.
 fn settled(file: &File, done: u64, asked: bool) -> Result<u64> {
+    if done > 0 {
+        file.tell(Mask::MODIFY);
+    }
     if done > 0 && (asked || file.flags().contains(OpenFlags::DSYNC)) && file.attr()?.kind() == kind::REG {
         file.ops().sync(file, true)?;
     }
@@ -551,6 +562,9 @@ fn copy(
     }
     if from.is_none() {
         *input.pos().lock() = start + done;
+    }
+    if done > 0 {
+        input.tell(Mask::ACCESS);
     }
     settled(out, done, false)?;
     Ok((done, start + done))

@@ -7,6 +7,7 @@ mod events;
 mod fd;
 mod futex;
 mod ids;
+mod inotify;
 mod io;
 mod memory;
 mod misc;
@@ -94,6 +95,7 @@ pub const FAMILIES: &[(&str, &[Entry])] = &[
     ("time", time::TABLE),
     ("poll", poll::TABLE),
     ("events", events::TABLE),
+    ("inotify", inotify::TABLE),
     ("socket", socket::TABLE),
     ("seccomp", seccomp::TABLE),
     ("numa", numa::TABLE),

@@ -2,6 +2,7 @@
 
 use super::{Args, Entry, full};
 use crate::base::{Errno, Result, Timespec};
+use crate::fs::inotify::{self, Mask};
 use crate::fs::vfs::{self, SetTime};
 use crate::fs::{MAY_WRITE, PATH_EMPTY, Path, kind};
 use crate::mm::Unpacker;
@@ -88,7 +89,9 @@ pub(super) const TABLE: &[Entry] = &[
             return Err(Errno::EINVAL);
         }
         check_size(ctx, size)?;
-        file.inode().set_attr(&crate::fs::SetAttr { size: Some(size), ..Default::default() }).map(|()| 0)
+        file.inode().set_attr(&crate::fs::SetAttr { size: Some(size), ..Default::default() })?;
+        file.tell(Mask::MODIFY);
+        Ok(0)
     }),
     full(libc::SYS_utimensat, "utimensat", utimensat),
     full(libc::SYS_utimes, "utimes", |ctx, [path, at, ..]| utimes(ctx, CWD, path, at)),
@@ -382,7 +385,9 @@ fn set_xattr(ctx: &mut Ctx, path: &Path, [_, name, at, size, flags, _]: Args) ->
     ctx.read(at, &mut value)?;
     path.check_writable()?;
     vfs::check_xattr(&ctx.creds(), path.inode(), &name, true)?;
-    path.inode().set_xattr(&name, &value, flags as u32).map(|()| 0)
+    path.inode().set_xattr(&name, &value, flags as u32)?;
+    inotify::about(&path.dentry, Mask::ATTRIB);
+    Ok(0)
 }
 
 fn list_xattr(ctx: &mut Ctx, path: &Path, [_, at, size, ..]: Args) -> Result<u64> {
@@ -401,5 +406,7 @@ fn remove_xattr(ctx: &mut Ctx, path: &Path, [_, name, ..]: Args) -> Result<u64> 
     let name = xattr_name(ctx, name)?;
     path.check_writable()?;
     vfs::check_xattr(&ctx.creds(), path.inode(), &name, true)?;
-    path.inode().remove_xattr(&name).map(|()| 0)
+    path.inode().remove_xattr(&name)?;
+    inotify::about(&path.dentry, Mask::ATTRIB);
+    Ok(0)
 }

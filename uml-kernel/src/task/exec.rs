@@ -49,6 +49,7 @@ fn open(lookup: &Lookup, path: &Path, keep: bool) -> Result<Arc<File>> {
     let claim = Claim::runner(attr.dev, attr.ino)?;
     let ops: Arc<dyn FileOps> = path.inode().clone().open(OpenFlags::empty())?;
     let file = File::new(ops, path.clone(), OpenFlags::empty());
+    file.was_opened();
     if keep {
         file.keep(claim);
     }

@@ -21,6 +21,9 @@ pub(crate) struct Scene {
     dir: tempfile::TempDir,
     victim: Child,
     listener: UnixListener,
+    /// In the directory that the guest may mount: a socket, and a FIFO that is read.
+    shared: UnixListener,
+    fifo: std::fs::File,
     hidden: UnixListener,
     abstract_name: String,
     before: String,
@@ -74,6 +77,68 @@ fn held(kernel: u32) -> u64 {
     pss(&kernel.to_string()) + stubs(kernel).iter().map(|p| pss(p)).sum::<u64>()
 }
 
+/// What a directory of the host's could have in it that leads out, or is more than files.
+fn fill_shared(shared: &Path, outside: &Path) -> (UnixListener, std::fs::File) {
+    for d in ["sub", "sub2"] {
+        std::fs::create_dir(shared.join(d)).expect("a directory");
+        std::fs::write(shared.join(d).join("h-setuid"), ORIGINAL).expect("a file");
+        let set_id = PermissionsExt::from_mode(0o4755);
+        std::fs::set_permissions(shared.join(d).join("h-setuid"), set_id).expect("its mode");
+    }
+    for (name, to) in [
+        ("h-out", outside),
+        ("h-up", Path::new("../..")),
+        ("h-magic", Path::new("/proc/self/root")),
+        ("h-secret", &outside.join("secret")),
+        ("h-again", Path::new("h-out")),
+    ] {
+        symlink(to, shared.join(name)).expect("a link");
+    }
+    let node = |name: &str, kind, dev| {
+        rustix::fs::mknodat(rustix::fs::CWD, shared.join(name), kind, 0o666.into(), dev)
+    };
+    node("h-fifo", rustix::fs::FileType::Fifo, 0).expect("a fifo");
+    if let Err(e) = node("h-fuse", rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(10, 229)) {
+        println!("SKIPPED: a device on the host: {e}");
+    }
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let fifo = rustix::fs::open(shared.join("h-fifo"), flags, rustix::fs::Mode::empty()).expect("a reader");
+    (UnixListener::bind(shared.join("h-sock")).expect("a socket"), fifo.into())
+}
+
+const ORIGINAL: &str = "the host's own";
+
+/// Devices of the guest's making on the host, and set-id programs whose bytes are the guest's.
+fn became_real(shared: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut dirs = vec![shared.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).expect("a directory").flatten() {
+            let Ok(m) = entry.metadata() else { continue };
+            let (path, kind) = (entry.path(), m.mode() & 0o170_000);
+            let ours =
+                path.ends_with("h-setuid") && std::fs::read_to_string(&path).is_ok_and(|t| t == ORIGINAL);
+            if kind == 0o100_000 && m.mode() & 0o6000 != 0 && !ours {
+                found.push(format!("{path:?} is set-id"));
+            }
+            if matches!(kind, 0o020_000 | 0o060_000)
+                && m.rdev() != rustix::fs::makedev(10, 229)
+                && m.rdev() != 0
+            {
+                found.push(format!("{path:?} is a device"));
+            }
+            if m.is_dir() {
+                dirs.push(path.clone());
+            }
+            let mut value = [0; 64];
+            if rustix::fs::lgetxattr(&path, "security.capability", &mut value).is_ok() {
+                found.push(format!("{path:?} has capabilities"));
+            }
+        }
+    }
+    found
+}
+
 impl Scene {
     pub(crate) fn new(program: &Path) -> Scene {
         let dir = tempfile::tempdir().expect("a directory");
@@ -102,16 +167,18 @@ impl Scene {
         }
         rustix::fs::mknodat(rustix::fs::CWD, links.join("fifo"), rustix::fs::FileType::Fifo, 0o666.into(), 0)
             .expect("a fifo");
+        let (shared, fifo) = fill_shared(&root.join("shared"), dir.path());
         let listener = UnixListener::bind(links.join("socket")).expect("a socket");
         let abstract_name = format!("hostile{}", dir.path().display()).replace('/', "-");
         use std::os::linux::net::SocketAddrExt as _;
         let address = std::os::unix::net::SocketAddr::from_abstract_name(&abstract_name).expect("a name");
         let hidden = UnixListener::bind_addr(&address).expect("an abstract socket");
-        for l in [&listener, &hidden] {
+        for l in [&listener, &hidden, &shared] {
             l.set_nonblocking(true).expect("not blocking");
         }
         let victim = Command::new("sleep").arg("100000").spawn().expect("a victim");
-        let mut scene = Scene { dir, victim, listener, hidden, abstract_name, before: String::new() };
+        let before = String::new();
+        let mut scene = Scene { dir, victim, listener, shared, fifo, hidden, abstract_name, before };
         scene.before = scene.outside();
         scene
     }
@@ -155,6 +222,7 @@ impl Scene {
         let inode = std::fs::metadata(&secret).expect("the secret").ino();
         let mut command = Command::new(env!("CARGO_BIN_EXE_uml-kernel"));
         command.args(["run", "--root"]).arg(self.path()).arg("--write").arg(self.path().join("shared"));
+        command.arg(format!("hostfs={}/shared", self.path().display()));
         command.args([&format!("mem={MEM}"), "ncpus=2", "--", "/bin/guest-tests", "hostile", name]);
         command.args([
             format!("pid={}", self.victim.id()),
@@ -259,7 +327,12 @@ impl Scene {
         if allowed(&victim) != allowed("self") {
             wrong.push(format!("a process outside is bound to {:?}", allowed(&victim)));
         }
-        for (what, l) in [("named", &self.listener), ("abstract", &self.hidden)] {
+        wrong.extend(became_real(&self.path().join("shared")));
+        let mut fifo = [rustix::event::PollFd::new(&self.fifo, rustix::event::PollFlags::IN)];
+        if rustix::event::poll(&mut fifo, Some(&rustix::event::Timespec::default())).is_ok_and(|n| n > 0) {
+            wrong.push("somebody came to the FIFO".into());
+        }
+        for (what, l) in [("named", &self.listener), ("abstract", &self.hidden), ("shared", &self.shared)] {
             if l.accept().is_ok() {
                 wrong.push(format!("somebody came to the {what} socket"));
             }

@@ -3,9 +3,11 @@
 use crate::base::{Errno, Result};
 use crate::fs::Cap;
 use crate::fs::cred::ALL_CAPS;
+use crate::fs::inotify;
 use crate::fs::proc::{Context, System, word};
 use crate::fs::pseudo::{Content, Stored, Text};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Most bytes of a host or domain name (`__NEW_UTS_LEN`).
 const UTS_LEN: usize = 64;
@@ -33,6 +35,9 @@ const READ_ONLY: &[(&str, Read)] = &[
 ];
 
 const WRITABLE: &[(&str, u32, Read, Write)] = &[
+    ("fs/inotify/max_queued_events", 0o644, |_| inotify_limit(0), |s, v| set_inotify_limit(s, 0, v)),
+    ("fs/inotify/max_user_instances", 0o644, |_| inotify_limit(1), |s, v| set_inotify_limit(s, 1, v)),
+    ("fs/inotify/max_user_watches", 0o644, |_| inotify_limit(2), |s, v| set_inotify_limit(s, 2, v)),
     ("kernel/domainname", 0o644, |s| s.uts().domainname, |s, v| uts(s, v).map(|v| s.set_domainname(v))),
     ("kernel/hostname", 0o644, |s| s.uts().nodename, |s, v| uts(s, v).map(|v| s.set_hostname(v))),
     ("kernel/ns_last_pid", 0o666, |s| s.load().last_pid.to_string().into(), |_, _| Err(Errno::EPERM)),
@@ -48,6 +53,17 @@ const WRITABLE: &[(&str, u32, Read, Write)] = &[
         },
     ),
 ];
+
+fn inotify_limit(which: usize) -> Vec<u8> {
+    inotify::LIMITS[which].load(Ordering::Relaxed).to_string().into()
+}
+
+fn set_inotify_limit(system: &dyn System, which: usize, to: &[u8]) -> Result<()> {
+    system.creds().need(Cap::SysAdmin)?;
+    let value: i32 = word(to).and_then(|w| w.parse().ok()).filter(|n| *n >= 0).ok_or(Errno::EINVAL)?;
+    inotify::LIMITS[which].store(value, Ordering::Relaxed);
+    Ok(())
+}
 
 fn uts<'a>(system: &dyn System, from: &'a [u8]) -> Result<&'a [u8]> {
     system.creds().need(Cap::SysAdmin)?;
