@@ -59,7 +59,7 @@ pub enum Standing {
 pub struct Member {
     /// Which leg.
     pub leg: Uuid,
-    /// The generation at which it was last known to have everything.
+    /// The highest generation that is known to be durable in its own state.
     pub seen: u64,
     /// What it is for.
     pub role: Role,
