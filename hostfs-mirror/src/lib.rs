@@ -7,6 +7,7 @@
 //!
 //! The contract: design/hostfs-mirror.md. How it is used: docs/mirror.md.
 
+pub mod fail;
 pub mod fuse;
 pub mod leg;
 pub mod set;
