@@ -188,8 +188,8 @@ impl Set {
         let roster = self.roster();
         let room = |leg: usize| roster.members[leg].leg()?.room();
         fly(self.route(&roster), room, |_| false, |answers| {
-            let all = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
-            let least = all.min_by_key(|room| room.f_bavail.saturating_mul(room.f_frsize)).copied();
+            let all = answers.into_iter().filter_map(|(_, answer)| answer.ok());
+            let least = all.min_by_key(|room| room.f_bavail.saturating_mul(room.f_frsize));
             reply(least.ok_or(Errno::IO));
         });
     }

@@ -8,6 +8,7 @@
 //! Lock order: the gate, then nodes by their numbers, then the set's own locks (membership, marks, dirty nodes), then those of a leg's
 //! state. The table of nodes is locked last, and nothing is locked under it.
 
+mod assemble;
 mod attributes;
 mod content;
 mod fence;
@@ -27,7 +28,7 @@ pub use attributes::Wanted;
 pub use member::Member;
 pub use names::{Listed, What};
 pub use node::Node;
-pub use open::{Found, OpenError, Options, create};
+pub use open::{OpenError, Options, create};
 pub use status::{Event, LegStatus, Status};
 
 use crate::leg::Result;
@@ -63,6 +64,8 @@ pub struct Set {
     hanging: Box<[AtomicU32]>,
     events: Mutex<VecDeque<Event>>,
     tidier: tidy::Tidier,
+    /// Held while things are put in order.
+    tidying: Mutex<()>,
     begun: Instant,
     /// The primary for which the nodes are known.
     primary: AtomicU64,

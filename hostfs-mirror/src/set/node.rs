@@ -1,7 +1,7 @@
 //! Objects of the tree: one node is the same object on all legs.
 
 use crate::leg::Result;
-use crate::state::Region;
+use crate::state::{Region, manifest};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use rustix::fd::OwnedFd;
@@ -41,7 +41,30 @@ pub(crate) enum Sums {
     #[default]
     Unknown,
     /// So, block by block, as far as is known: what the manifest said, and what has been written since.
-    Known(FxHashMap<u64, u32>),
+    Known(Known),
+}
+
+/// Checksums by the number of the block.
+pub(crate) type Known = FxHashMap<u64, Sum>;
+
+/// The checksum of a block's first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) sum: u32,
+    pub(crate) len: usize,
+    /// It is of what was read from a leg, and not of what was to be written.
+    pub(crate) read: bool,
+}
+
+impl Sum {
+    pub(crate) fn of(block: &[u8]) -> Sum {
+        Sum { sum: manifest::sum(block), len: block.len(), read: false }
+    }
+
+    /// Whether a block begins with what it should. One that is too short has lost something.
+    pub(crate) fn is_of(self, block: &[u8]) -> bool {
+        block.get(..self.len).is_some_and(|bytes| manifest::sum(bytes) == self.sum)
+    }
 }
 
 impl Place {

@@ -26,16 +26,19 @@ impl Roster {
     /// Finds the live ones anew.
     pub(crate) fn line_up(&mut self) {
         let is_live = |leg: &usize| self.standings[*leg] == Standing::Live && self.members[*leg].leg.is_some();
-        self.live = (0..self.members.len()).filter(is_live).collect();
+        let mut live: Vec<_> = (0..self.members.len()).filter(is_live).collect();
         // One that is written mostly is read only if there is no other; the one that is wanted comes first.
-        let last = |leg: &usize| self.members[*leg].role == state::Role::WriteMostly;
-        let wanted = self.wanted;
-        self.live.sort_by_key(|leg| (last(leg), Some(*leg) != wanted, *leg));
+        live.sort_by_key(|leg| (self.is_write_mostly(*leg), Some(*leg) != self.wanted, *leg));
+        self.live = live;
     }
 
     /// Legs that do not have everything.
     pub(crate) fn away(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.iter().enumerate().filter(|(leg, _)| !self.live.contains(leg)).map(|(_, member)| member)
+    }
+
+    pub(crate) fn is_write_mostly(&self, leg: usize) -> bool {
+        self.members[leg].role == state::Role::WriteMostly
     }
 
     pub(crate) fn someone_is_away(&self) -> bool {
@@ -60,6 +63,12 @@ impl Roster {
             min_legs: self.min_legs,
             members: self.members.iter().enumerate().map(member).collect(),
         }
+    }
+
+    /// How people call a leg.
+    pub(crate) fn name_of(&self, leg: usize) -> String {
+        let member = &self.members[leg];
+        member.leg.as_ref().map_or(member.hint.as_path(), |leg| leg.name()).display().to_string()
     }
 
     /// A leg by its number (from 1), its path or its identity.
