@@ -23,7 +23,7 @@ mod mountpoint;
 mod served;
 mod session;
 mod turn;
-mod workers;
+pub mod workers;
 
 pub use commit::Interval;
 pub use disk::Disk;

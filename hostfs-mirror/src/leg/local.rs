@@ -5,7 +5,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs;
 use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, SeekFrom,
-    Stat, StatVfs, Timespec, Timestamps, Uid, XattrFlags,
+    Stat, StatVfs, StatxFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -130,6 +130,13 @@ impl Leg for Local {
 
     fn stat(&self, object: BorrowedFd<'_>) -> Result<Stat> {
         fs::fstat(object)
+    }
+
+    fn birth(&self, object: BorrowedFd<'_>) -> Result<i64> {
+        let found = fs::statx(object, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
+        let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        let time = found.stx_btime.tv_sec.saturating_mul(1_000_000_000) + i64::from(found.stx_btime.tv_nsec);
+        Ok(if known { time } else { 0 })
     }
 
     fn open(&self, object: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd> {

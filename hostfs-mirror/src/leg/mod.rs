@@ -99,6 +99,8 @@ pub trait Leg: Send + Sync + Debug {
     fn lookup(&self, parent: BorrowedFd<'_>, name: &OsStr) -> Result<(OwnedFd, Stat)>;
     /// Its attributes.
     fn stat(&self, object: BorrowedFd<'_>) -> Result<Stat>;
+    /// When it was made, in ns since 1970; 0 where the file system does not know. With its inode number: which object it is for good.
+    fn birth(&self, object: BorrowedFd<'_>) -> Result<i64>;
     /// Opens the content of a file, or of a directory.
     fn open(&self, object: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd>;
     /// Makes a regular file, which must not be there, and opens it for reading and writing.

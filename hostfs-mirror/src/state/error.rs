@@ -26,6 +26,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A mount, or another command, has the leg.
+    #[error("the leg is in use: by a mount of its set, or by another hostfs-mirror")]
+    InUse,
     /// The directory has no state: it is no leg of any set.
     #[error("no leg of a mirror set: it has no .hostfs-mirror directory")]
     NoLeg,
@@ -37,6 +40,7 @@ impl Error {
         match self {
             Self::Io { errno, .. } => *errno,
             Self::Bad { .. } => Errno::IO,
+            Self::InUse => Errno::BUSY,
             Self::NoLeg => Errno::NOENT,
         }
     }

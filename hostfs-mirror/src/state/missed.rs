@@ -36,6 +36,7 @@ pub struct MissedLog {
     len: u64,
     entries: BTreeSet<Region>,
     limit: usize,
+    taken: bool,
 }
 
 impl MissedLog {
@@ -66,7 +67,7 @@ impl MissedLog {
         };
         let file = dir.file(&name, OFlags::RDWR)?.ok_or_else(|| Error::bad(&name, "it went away"))?;
         file.set_len(len).map_err(|e| Error::io("cutting", &name)(dir::errno(&e)))?;
-        Ok(Self { name, file, len, entries, limit })
+        Ok(Self { name, file, len, entries, limit, taken: false })
     }
 
     /// What a log says, without changing anything; `None` where there is none.
@@ -132,13 +133,23 @@ impl MissedLog {
         &self.entries
     }
 
-    /// Takes out regions that the leg has now, durably.
+    /// Takes a region out that is about to be copied. What is added from now on is new, and stays when it is; on the disk
+    /// the region is until [`settle`](Self::settle), so that a crash forgets nothing.
+    pub fn take(&mut self, region: &Region) {
+        self.taken |= self.entries.remove(region);
+    }
+
+    /// Makes it durable that regions were taken out: the leg has them now, durably.
     ///
     /// # Errors
-    /// The host's errors; the log is as it was.
-    pub fn remove(&mut self, dir: &StateDir, regions: &BTreeSet<Region>) -> Result<()> {
-        let left: BTreeSet<Region> = self.entries.difference(regions).cloned().collect();
-        if left.len() == self.entries.len() { Ok(()) } else { self.rewrite(dir, left) }
+    /// The host's errors; on the disk the log is as it was.
+    pub fn settle(&mut self, dir: &StateDir) -> Result<()> {
+        if !self.taken {
+            return Ok(());
+        }
+        self.rewrite(dir, self.entries.clone())?;
+        self.taken = false;
+        Ok(())
     }
 
     fn has(&self, region: &Region) -> bool {

@@ -13,7 +13,8 @@
 use super::codec::{self, Reader};
 use super::dir::{self, StateDir};
 use super::{Error, Result};
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -184,16 +185,22 @@ impl Slots {
         Self::open(dir)
     }
 
-    /// Reads the newest state that is whole.
+    /// Reads the newest state that is whole, and keeps the leg from everybody else as long as this lives.
     ///
     /// # Errors
-    /// [`Error::NoLeg`] without a file, [`Error::Bad`] where neither slot can be read; the host's errors.
+    /// [`Error::NoLeg`] without a file, [`Error::InUse`] where another has it, [`Error::Bad`] where neither slot can be read; the host's
+    /// errors.
     pub fn open(dir: &StateDir) -> Result<Self> {
         let file = dir.file(FILE, OFlags::RDWR)?.ok_or(Error::NoLeg)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(Error::InUse),
+            // A file system without locks has none to tell by.
+            Ok(()) | Err(_) => {}
+        }
         Self::from_file(file)
     }
 
-    /// As [`open`](Self::open), where nothing will be written: works on a leg that is mounted read-only.
+    /// As [`open`](Self::open), where nothing will be written: also while another has the leg.
     ///
     /// # Errors
     /// As [`open`](Self::open).
