@@ -10,6 +10,5 @@
 pub mod fail;
 pub mod fuse;
 pub mod leg;
-pub mod registry;
 pub mod set;
 pub mod state;

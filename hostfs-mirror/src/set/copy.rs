@@ -137,13 +137,9 @@ impl<'a, 'b> Copier<'a, 'b> {
         let names = self.source().names(path, &right)?;
         for name in &names {
             let child = path.join(name);
-            let was_dir = self.to.find(&child)?.is_some_and(|o| o.is_dir());
+            let deep = deep || !self.is_filled(&child)?;
             let done = if deep { self.tree(&child) } else { self.one(&child) };
             self.note(done)?;
-            // A directory that was not there is there with all that is in it.
-            if !deep && !was_dir && self.source().find(&child)?.is_some_and(|o| o.is_dir()) {
-                self.tree(&child)?;
-            }
         }
         let names: BTreeSet<OsString> = names.into_iter().collect();
         let Some(there) = self.to.find(path)? else { return Ok(()) };
@@ -156,6 +152,13 @@ impl<'a, 'b> Copier<'a, 'b> {
         }
         self.touched.insert(path.to_owned());
         Ok(())
+    }
+
+    /// Whether a directory of a directory is there with all that was in it. One that was made here gets its times only after its
+    /// entries: with other times than it should have, it was not finished.
+    fn is_filled(&self, path: &Path) -> Result<bool> {
+        let Some(right) = self.source().find(path)?.filter(Object::is_dir) else { return Ok(true) };
+        Ok(self.to.find(path)?.is_some_and(|o| o.is_dir() && o.mtime() == right.mtime()))
     }
 
     /// What nobody can decide is reported, and the rest goes on.
@@ -193,6 +196,10 @@ impl<'a, 'b> Copier<'a, 'b> {
             Some(found) => found,
             None => self.make(path, &right)?,
         };
+        if right.is_dir() {
+            self.touched.insert(path.to_owned());
+            return Ok(());
+        }
         if right.is_file() {
             self.content(path, &right, &there)?;
         }
@@ -288,7 +295,7 @@ impl<'a, 'b> Copier<'a, 'b> {
         }
         if let Some(right) = self.source().find(parent)? {
             self.make(parent, &right)?;
-            self.attributes(parent, &right)?;
+            self.touched.insert(parent.to_owned());
         }
         Ok(())
     }

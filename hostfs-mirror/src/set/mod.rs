@@ -31,6 +31,8 @@ pub mod scrub;
 mod side;
 pub mod split;
 mod status;
+#[cfg(test)]
+mod testing;
 mod tidy;
 mod verify;
 

@@ -105,7 +105,14 @@ impl Scrub<'_, '_> {
     /// What has no checksum: directories, links, devices.
     fn others(&self, path: &Path, found: &[(Side<'_>, Object)], report: &mut Report) -> Result<()> {
         for (side, object) in &found[1..] {
-            let differ = attributes((&found[0].0, &found[0].1), (side, object), path)?;
+            let mut differ = attributes((&found[0].0, &found[0].1), (side, object), path)?;
+            // Times of a directory say nothing about who is right: they are levelled, as the engine does.
+            let before = differ.len();
+            differ.retain(|d| *d != Difference::Mtime);
+            if self.heal && differ.len() < before {
+                let change = times_of(&found[0].1);
+                side.leg.change(object.fd.as_fd(), &change).map_err(side.failed(path))?;
+            }
             if !differ.is_empty() {
                 report.undecided.push(undecided(path, &found[0].0, side, &differ));
             }
@@ -182,14 +189,8 @@ impl Scrub<'_, '_> {
         let copy = &mut copies[wrong];
         if self.heal {
             // It is what it was: so is its time, and the mode that had to give way.
-            let stat = copy.object.stat;
-            let time = |tv_sec, tv_nsec: u64| Some(rustix::fs::Timespec { tv_sec, tv_nsec: tv_nsec as i64 });
-            let change = crate::leg::Change {
-                mode: Some(rustix::fs::Mode::from_raw_mode(stat.st_mode & 0o7777)),
-                atime: time(stat.st_atime, stat.st_atime_nsec as u64),
-                mtime: time(stat.st_mtime, stat.st_mtime_nsec as u64),
-                ..Default::default()
-            };
+            let mode = Some(rustix::fs::Mode::from_raw_mode(copy.object.stat.st_mode & 0o7777));
+            let change = crate::leg::Change { mode, ..times_of(&copy.object) };
             copy.side.leg.change(copy.object.fd.as_fd(), &change).map_err(copy.side.failed(path))?;
         }
         if !left.is_empty() {
@@ -318,6 +319,16 @@ fn read<'a>(
         limit.advance(len as u64)?;
     }
     Ok(Copy { side, object, file, known, sums, bad })
+}
+
+fn times_of(object: &Object) -> crate::leg::Change {
+    let stat = &object.stat;
+    let time = |tv_sec, ns| Some(rustix::fs::Timespec { tv_sec, tv_nsec: ns });
+    crate::leg::Change {
+        atime: time(stat.st_atime, stat.st_atime_nsec as i64),
+        mtime: time(stat.st_mtime, stat.st_mtime_nsec as i64),
+        ..Default::default()
+    }
 }
 
 fn undecided(path: &Path, a: &Side<'_>, b: &Side<'_>, differ: &[Difference]) -> Undecided {
