@@ -20,15 +20,29 @@ impl Session {
     ///
     /// # Errors
     /// When the kernel and fuser do not agree, or there can be no thread.
-    #[expect(private_bounds)]
     pub fn begin<F: Served>(
         at: Attachment,
         files: F,
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Session> {
+        Session::with_threads(at, files, 1, ended)
+    }
+
+    /// The same, with so many threads that read requests: for what waits while it answers.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn with_threads<F: Served>(
+        at: Attachment,
+        files: F,
+        threads: usize,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Session> {
         let (begin, sync, finish) = (files.begin(), files.sync(), files.finisher());
         // The kernel itself decides who may enter (allow_other, default_permissions). Its own threads, which write back, come as root.
-        let session = fuser::Session::from_fd(files, at.device, SessionACL::All, Config::default())?;
+        let mut config = Config::default();
+        config.n_threads = Some(threads);
+        let session = fuser::Session::from_fd(files, at.device, SessionACL::All, config)?;
         begin(session.as_fd().try_clone_to_owned()?, session.notifier());
         let thread = std::thread::Builder::new().name("fuse".into()).spawn(move || {
             let done = session.run();

@@ -1,10 +1,11 @@
 //! The process that serves a mount.
 
 use super::plan::Plan;
-use super::{background, source};
+use super::source;
 use anyhow::Context as _;
 use block_device::BlockDevice;
 use cli_common::{Outcome, complain};
+use cow_fuse::background;
 use cow_fuse::control::Verdict;
 use cow_fuse::{Attachment, Disk, Files, Interval, Options, Owner, Session, Settings, attach, detach};
 use cow_ops::volume;
@@ -61,6 +62,7 @@ fn options(plan: &Plan) -> Options {
     let source = std::fs::canonicalize(source).unwrap_or_else(|_| source.clone());
     Options {
         source: source.display().to_string(),
+        program: None,
         read_only: !plan.write,
         allow_other: plan.allow_other,
         suid: plan.suid,
@@ -107,7 +109,7 @@ fn serve(
     // Not to keep whatever directory this was started in.
     std::env::set_current_dir("/").context("/")?;
     if served {
-        background::ready()?;
+        background::ready().context("telling that the mount is there")?;
     }
     let stopped = signals.forever().next();
     let done = match stopped {
