@@ -1,10 +1,11 @@
 //! Serving a mounted directory until it is unmounted.
 
-use crate::mountpoint::Attachment;
+use crate::mountpoint::{Attachment, detach};
 use crate::served::Served;
 use fuser::{Config, SessionACL};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread::JoinHandle;
 
 /// A directory that is being served.
@@ -69,6 +70,26 @@ impl Session {
             Ok(Err(e)) => finished.and(Err(format!("/dev/fuse: {e}"))),
             Err(_) => finished.and(Err("the thread that served it has panicked".into())),
             Ok(Ok(())) => finished,
+        }
+    }
+
+    /// Unmounts, because a signal wants it: what is open in it then finds that it is gone.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn stop(self, directory: &Path) -> Result<(), String> {
+        // What the kernel has yet to write, while it still can.
+        if let Ok(root) = std::fs::File::open(directory) {
+            let _ = rustix::fs::syncfs(&root);
+        }
+        self.sync();
+        match detach(directory, false) {
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
+                let _ = detach(directory, true);
+                self.abandon()
+            }
+            // Somebody else was faster, if it failed.
+            _ => self.finish(),
         }
     }
 

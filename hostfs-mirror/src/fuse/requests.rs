@@ -100,7 +100,10 @@ impl Served for Tree {
 
     fn finisher(&self) -> Box<dyn FnOnce() -> std::result::Result<(), String> + Send> {
         let shared = self.0.clone();
-        Box::new(move || shared.set.close())
+        Box::new(move || {
+            shared.workers.end();
+            shared.set.close()
+        })
     }
 }
 

@@ -21,6 +21,7 @@ mod open;
 mod parallel;
 mod roster;
 mod status;
+mod take_in;
 mod tidy;
 mod verify;
 
@@ -30,6 +31,7 @@ pub use names::{Listed, What};
 pub use node::Node;
 pub use open::{OpenError, Options, create};
 pub use status::{Event, LegStatus, Status};
+pub use take_in::TakeInError;
 
 use crate::leg::Result;
 use crate::state::{Kind, Region};

@@ -113,28 +113,11 @@ fn serve(
     }
     let stopped = signals.forever().next();
     let done = match stopped {
-        Some(_) => stop(session, dir),
+        Some(_) => session.stop(dir),
         None => session.finish(),
     };
     // Who unmounts reads it; if that cannot be written, he hears nothing, which is not taken for good.
     let _ = verdict.say(done.as_ref().err().map(String::as_str));
     done.map_err(|why| anyhow::anyhow!("{why}"))?;
     Ok(Outcome::Success)
-}
-
-/// Unmounts because a signal wants it.
-fn stop(session: Session, dir: &Path) -> Result<(), String> {
-    // What the kernel has yet to write, while it still can.
-    if let Ok(root) = std::fs::File::open(dir) {
-        let _ = rustix::fs::syncfs(&root);
-    }
-    session.sync();
-    match detach(dir, false) {
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-            let _ = detach(dir, true);
-            session.abandon()
-        }
-        // Somebody else was faster, if it failed.
-        _ => session.finish(),
-    }
 }
