@@ -31,6 +31,7 @@ pub mod scrub;
 mod side;
 pub mod split;
 mod status;
+mod take_in;
 #[cfg(test)]
 mod testing;
 mod tidy;
@@ -45,6 +46,7 @@ pub use node::Node;
 pub use open::{OpenError, Options, create};
 pub use side::{Error, Side};
 pub use status::{Event, LegStatus, Status};
+pub use take_in::TakeInError;
 
 use crate::leg::Result;
 use crate::state::{Kind, Region};

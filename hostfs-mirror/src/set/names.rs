@@ -168,6 +168,39 @@ impl Set {
         });
     }
 
+    /// Finds several names of one directory; nothing for one that is not there.
+    pub fn lookup_many(
+        &self,
+        parent: &Arc<Node>,
+        names: &[&OsStr],
+        reply: impl FnOnce(Result<Vec<Option<Listed>>>) + Send,
+    ) {
+        let gate = self.gate.read();
+        let roster = self.roster();
+        self.follow_primary(&roster);
+        let find = |leg: usize| {
+            let (directory, on) = (self.object(&roster, parent, leg)?, roster.members[leg].leg()?);
+            let find = |name: &&OsStr| match on.lookup(directory.as_fd(), name) {
+                Err(Errno::NOENT) => Ok(None),
+                found => found.map(Some),
+            };
+            names.iter().map(find).collect::<Result<Vec<_>>>()
+        };
+        self.ask(&roster, find, |answer| {
+            let told = answer.and_then(|(leg, found)| {
+                let tell = |(name, found): (&&OsStr, Option<(OwnedFd, Stat)>)| {
+                    let Some((fd, stat)) = found else { return Ok(None) };
+                    let descriptor = Descriptor { fd: Arc::new(fd), access: Access::Path };
+                    let node = self.nodes.tell(parent, name, [(leg, stat, descriptor)])?;
+                    Ok(Some(Listed { node, stat }))
+                };
+                names.iter().zip(found).map(tell).collect()
+            });
+            drop(gate);
+            reply(told);
+        });
+    }
+
     /// The entries of a directory, without "." and "..".
     pub fn list(&self, directory: &Arc<Node>, reply: impl FnOnce(Result<Vec<Entry>>) + Send) {
         let gate = self.gate.read();

@@ -241,7 +241,9 @@ impl Set {
                 if last - offset / SIZE > sums.len() as u64 {
                     sums.retain(|block, _| *block < offset / SIZE || *block > last);
                 } else {
-                    (offset / SIZE..=last).for_each(|block| drop(sums.remove(&block)));
+                    (offset / SIZE..=last).for_each(|block| {
+                        sums.remove(&block);
+                    });
                 }
             }
             // What the manifest said does not hold any more.
