@@ -114,7 +114,8 @@ impl Shared {
     /// Adds entries, as many as there is room for, from the one with that number on.
     fn add_batch(&self, node: &Arc<Node>, entries: &[Entry], first: usize, mut reply: ReplyDirectoryPlus) {
         let end = (first + BATCH).min(entries.len());
-        let names: Vec<_> = entries.get(first..end).unwrap_or_default().iter().map(|e| e.name.as_os_str()).collect();
+        let names: Vec<_> =
+            entries.get(first..end).unwrap_or_default().iter().map(|e| e.name.as_os_str()).collect();
         self.set.lookup_many(node, &names, |found| {
             let found = match found {
                 Ok(found) => found,

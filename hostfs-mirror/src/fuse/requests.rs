@@ -356,14 +356,7 @@ impl Filesystem for Tree {
         reply.ok();
     }
 
-    fn readdir(
-        &self,
-        _req: &Request,
-        node: INodeNo,
-        handle: FileHandle,
-        offset: u64,
-        reply: ReplyDirectory,
-    ) {
+    fn readdir(&self, _req: &Request, node: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
         let node = or_error!(self.0.node(node), reply);
         self.0.read_dir(&node, handle, offset, reply);
     }
@@ -434,7 +427,9 @@ impl Filesystem for Tree {
         let all = req.uid() == 0;
         self.0.set.xattrs(&node, |names| {
             let seen = |name: &&[u8]| all || !name.starts_with(b"trusted.");
-            let names = names.map(|names| names.split_inclusive(|byte| *byte == 0).filter(seen).flatten().copied().collect());
+            let names = names.map(|names| {
+                names.split_inclusive(|byte| *byte == 0).filter(seen).flatten().copied().collect()
+            });
             value(names, size, reply);
         });
     }

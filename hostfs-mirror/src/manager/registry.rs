@@ -46,7 +46,9 @@ pub(crate) fn add(name: &str, known: Known) -> anyhow::Result<()> {
     fs::create_dir_all(parent).with_context(|| format!("\"{}\"", parent.display()))?;
     let new = path.with_extension("new");
     let bytes = serde_json::to_vec_pretty(&sets)?;
-    fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path)).with_context(|| format!("\"{}\"", path.display()))
+    fs::write(&new, bytes)
+        .and_then(|()| fs::rename(&new, &path))
+        .with_context(|| format!("\"{}\"", path.display()))
 }
 
 /// What a directory says, if it is a leg.
@@ -75,12 +77,17 @@ pub(crate) fn find(what: &Path) -> anyhow::Result<Named> {
         None if what.is_dir() => {
             let state = peek(what)?;
             let own = std::path::absolute(what).context("the current directory")?;
-            let hint = |m: hostfs_mirror::state::Member| if m.leg == state.leg { own.clone() } else { m.hint };
+            let hint =
+                |m: hostfs_mirror::state::Member| if m.leg == state.leg { own.clone() } else { m.hint };
             state.members.clone().into_iter().map(hint).collect()
         }
-        None => bail!("\"{}\" is neither the name of a set nor a directory (hostfs-mirror status lists the sets)", what.display()),
+        None => bail!(
+            "\"{}\" is neither the name of a set nor a directory (hostfs-mirror status lists the sets)",
+            what.display()
+        ),
     };
-    let mut states: Vec<(PathBuf, LegState)> = hints.into_iter().filter_map(|p| Some((p.clone(), peek(&p).ok()?))).collect();
+    let mut states: Vec<(PathBuf, LegState)> =
+        hints.into_iter().filter_map(|p| Some((p.clone(), peek(&p).ok()?))).collect();
     let set = match &known {
         Some(known) => known.set,
         None => peek(what)?.set,

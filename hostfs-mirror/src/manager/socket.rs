@@ -130,7 +130,10 @@ fn answer(set: &Arc<Set>, request: Request) -> anyhow::Result<Value> {
                 e => anyhow::anyhow!("fencing leg \"{leg}\": {e}"),
             })?;
         }
-        Request::Online { leg } => set.take_in(find(&leg)?).with_context(|| format!("leg \"{leg}\""))?,
+        Request::Online { leg } => {
+            let taken = set.take_in(find(&leg)?, None, None, &block_device::Unobserved);
+            taken.with_context(|| format!("leg \"{leg}\""))?;
+        }
     }
     Ok(serde_json::to_value(set.status())?)
 }

@@ -61,23 +61,29 @@ pub struct Undecided {
 
 /// Somebody who keeps others from changing an object while it is copied: a mounted set.
 pub trait Hold: Sync {
-    /// Until what is returned is dropped, nobody changes the object at the path.
-    fn hold<'a>(&'a self, path: &Path) -> Box<dyn Held + 'a>;
+    /// Does something while nobody changes the object at the path.
+    fn hold(&self, path: &Path, work: &mut dyn FnMut());
 }
-
-/// Something that is held until it is dropped.
-pub trait Held {}
-
-impl<T> Held for T {}
 
 /// Nobody else is there.
 #[derive(Debug, Clone, Copy)]
 pub struct Alone;
 
 impl Hold for Alone {
-    fn hold<'a>(&'a self, _: &Path) -> Box<dyn Held + 'a> {
-        Box::new(())
+    fn hold(&self, _: &Path, work: &mut dyn FnMut()) {
+        work();
     }
+}
+
+/// Does something that has a result while an object is held.
+pub(crate) fn held(hold: &dyn Hold, path: &Path, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let (mut work, mut done) = (Some(work), Ok(()));
+    hold.hold(path, &mut || {
+        if let Some(work) = work.take() {
+            done = work();
+        }
+    });
+    done
 }
 
 /// Makes one leg equal to others.
@@ -94,12 +100,7 @@ pub(crate) struct Copier<'a, 'b> {
     pub(crate) touched: BTreeSet<PathBuf>,
 }
 
-impl<'a, 'b> Copier<'a, 'b> {
-    fn keep(&self, path: &Path) -> Box<dyn Held + 'b> {
-        let hold = self.hold;
-        hold.hold(path)
-    }
-
+impl<'a> Copier<'a, '_> {
     fn source(&self) -> Side<'a> {
         self.from[0]
     }
@@ -145,10 +146,10 @@ impl<'a, 'b> Copier<'a, 'b> {
         let Some(there) = self.to.find(path)? else { return Ok(()) };
         for name in self.to.names(path, &there)?.into_iter().filter(|n| !names.contains(n)) {
             let child = path.join(name);
-            let _held = self.keep(&child);
-            if self.source().find(&child)?.is_none() {
-                self.remove(&child)?;
-            }
+            held(self.hold, &child, || match self.source().find(&child)? {
+                None => self.remove(&child),
+                Some(_) => Ok(()),
+            })?;
         }
         self.touched.insert(path.to_owned());
         Ok(())
@@ -174,7 +175,10 @@ impl<'a, 'b> Copier<'a, 'b> {
 
     /// The object at a path: a directory with its attributes only.
     pub(crate) fn one(&mut self, path: &Path) -> Result<()> {
-        let _held = self.keep(path);
+        held(self.hold, path, || self.one_held(path))
+    }
+
+    fn one_held(&mut self, path: &Path) -> Result<()> {
         self.limit.advance(0)?;
         self.report.objects += 1;
         let Some(right) = self.source().find(path)? else { return self.remove_missing(path) };

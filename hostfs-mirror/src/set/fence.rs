@@ -1,6 +1,7 @@
 //! Legs that failed. The order is everything: first a higher generation is durable on those that are left, then the leg counts as gone, then
 //! the caller hears. So whenever it comes back, it shows that it was not there.
 
+use super::member::Member;
 use super::roster::Roster;
 use super::{Set, parallel};
 use crate::leg::Result;
@@ -37,9 +38,9 @@ impl Set {
         // Somebody else may have been faster.
         let mut failed: Vec<_> = failed.iter().copied().filter(|(leg, _)| next.live.contains(leg)).collect();
         while !failed.is_empty() {
-            let before = next.generation;
+            next.see();
             for &(leg, errno) in &failed {
-                (next.standings[leg], next.seen[leg]) = (standing(errno), before);
+                next.standings[leg] = standing(errno);
             }
             next.line_up();
             if next.live.is_empty() {
@@ -64,6 +65,9 @@ impl Set {
 
     /// Makes a roster durable on its live legs: those on which that failed.
     pub(crate) fn write_states(&self, roster: &Arc<Roster>, clean: bool) -> Vec<(usize, Errno)> {
+        let mut told = Roster::clone(roster);
+        told.see();
+        let roster = &Arc::new(told);
         let answers = parallel::on_each(roster, &roster.live, self.options.timeout, move |roster, leg| {
             let files = roster.members[leg].files()?;
             files.slots.lock().write(roster.state_of(leg, clean)).map_err(|e| e.errno())
@@ -73,6 +77,11 @@ impl Set {
 
     /// Notes what the legs that are away miss, on all that are there.
     pub(crate) fn note(&self, regions: &[Region]) -> Result<()> {
+        self.note_of(regions, |_| true)
+    }
+
+    /// The same, of some of them.
+    pub(crate) fn note_of(&self, regions: &[Region], of: impl Fn(&Member) -> bool) -> Result<()> {
         loop {
             let roster = self.roster();
             if regions.is_empty() || roster.live.is_empty() {
@@ -81,7 +90,7 @@ impl Set {
             let note = |leg: usize| {
                 let files = roster.members[leg].files()?;
                 let mut logs = files.missed.lock();
-                for away in roster.away() {
+                for away in roster.away().filter(|m| of(m)) {
                     let log = match logs.entry(away.uuid) {
                         hash_map::Entry::Occupied(known) => known.into_mut(),
                         hash_map::Entry::Vacant(new) => {

@@ -1,6 +1,8 @@
 //! A leg as a member of a mounted set: what it keeps of itself, and how it stands.
 
+use super::side::Side;
 use crate::leg::{Leg, Result};
+use crate::state::intent::Marks;
 use crate::state::{IntentMap, LegState, Manifest, MissedLog, Role, Slots, StateDir, Uuid};
 use cow_fuse::workers::Workers;
 use parking_lot::Mutex;
@@ -20,6 +22,8 @@ pub(crate) struct Files {
     pub(crate) dir: StateDir,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) intent: IntentMap,
+    /// What the map said when it was opened: where the leg may differ, if it was not unmounted in order.
+    pub(crate) marks: Option<Marks>,
     pub(crate) missed: Mutex<HashMap<Uuid, MissedLog>>,
     pub(crate) manifest: Mutex<Manifest>,
 }
@@ -29,15 +33,22 @@ impl Files {
     pub(crate) fn open(leg: &dyn Leg) -> crate::state::Result<Files> {
         let dir = StateDir::open(leg.root())?;
         let slots = Slots::open(&dir)?;
+        let marks = IntentMap::read(&dir)?;
         let intent = IntentMap::open(&dir)?;
         let manifest = Manifest::open(&dir)?;
         Ok(Files {
             slots: Mutex::new(slots),
             intent,
+            marks,
             missed: Mutex::default(),
             manifest: Mutex::new(manifest),
             dir,
         })
+    }
+
+    /// The generation that is durable on it, unless its state is just being written.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.slots.try_lock().map(|slots| slots.state().generation)
     }
 
     pub(crate) fn state(&self) -> LegState {
@@ -77,6 +88,11 @@ impl Member {
     /// What it is, of one that is there.
     pub(crate) fn leg(&self) -> Result<&dyn Leg> {
         self.leg.as_deref().ok_or(Errno::NODEV)
+    }
+
+    /// As those see it who make legs equal.
+    pub(crate) fn side(&self) -> Result<Side<'_>> {
+        Ok(Side { leg: self.leg()?, uuid: self.uuid, manifest: &self.files()?.manifest })
     }
 
     pub(crate) fn files(&self) -> Result<&Files> {

@@ -8,7 +8,6 @@
 //! Lock order: the gate, then nodes by their numbers, then the set's own locks (membership, marks, dirty nodes), then those of a leg's
 //! state. The table of nodes is locked last, and nothing is locked under it.
 
-mod assemble;
 mod attributes;
 mod blocks;
 pub mod compare;
@@ -26,6 +25,8 @@ mod open;
 mod parallel;
 pub mod recover;
 pub mod resync;
+#[cfg(test)]
+mod return_tests;
 mod roster;
 pub mod scrub;
 mod side;
@@ -38,7 +39,7 @@ mod tidy;
 mod verify;
 
 pub use attributes::Wanted;
-pub use copy::{Alone, Held, Hold, Report, Undecided, Wrong};
+pub use copy::{Alone, Hold, Report, Undecided, Wrong};
 pub use limit::Limit;
 pub use member::Member;
 pub use names::{Listed, What};
@@ -83,6 +84,8 @@ pub struct Set {
     tidier: tidy::Tidier,
     /// Held while things are put in order.
     tidying: Mutex<()>,
+    /// Held by who takes a leg in.
+    taking_in: Mutex<()>,
     begun: Instant,
     /// The primary for which the nodes are known.
     primary: AtomicU64,

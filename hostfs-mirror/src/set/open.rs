@@ -1,11 +1,11 @@
 //! Making a set, and opening one.
 
-use super::assemble::{Assembly, assemble};
 use super::member::{Files, Member};
 use super::node::Nodes;
 use super::roster::Roster;
+use super::split::{Claim, claims, winner};
 use super::tidy::Tidier;
-use super::{Set, parallel};
+use super::{Set, parallel, recover};
 use crate::leg::Leg;
 use crate::state::{self, LegState, Region, Role, Slots, Standing, StateDir, Uuid};
 use parking_lot::{Mutex, RwLock};
@@ -80,6 +80,9 @@ pub enum OpenError {
     /// A number that no leg has.
     #[error("there is no leg {0}: the set has {1}")]
     NoSuchLeg(usize, usize),
+    /// After a crash, the legs could not be made equal.
+    #[error("after a crash: {0}")]
+    Recovery(super::Error),
     /// There can be no thread.
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
@@ -150,12 +153,17 @@ impl Set {
             let (other, name) = (states[at].name.clone(), states[0].name.clone());
             return Err(OpenError::Foreign { path: path(at), other, name });
         }
-        let whole = match assemble(&states) {
-            Assembly::Whole(whole) => whole,
-            Assembly::Split(a, b) => return Err(OpenError::SplitBrain { a: path(a), b: path(b) }),
-            Assembly::Hopeless => return Err(OpenError::Hopeless(missing(&states))),
-        };
-        let newest = &states[whole[0]];
+        let all: Vec<&LegState> = states.iter().collect();
+        let Some(newest) = winner(&all) else { return Err(OpenError::Hopeless(missing(&states))) };
+        let claims = claims(&all);
+        if let Some(alone) = claims.iter().position(|(_, c)| *c == Claim::WentOnAlone) {
+            let first = states.iter().position(|s| s.leg == newest.leg).unwrap_or(0);
+            return Err(OpenError::SplitBrain { a: path(first), b: path(alone) });
+        }
+        if claims.iter().all(|(_, c)| *c != Claim::Current) {
+            return Err(OpenError::Hopeless(missing(&states)));
+        }
+        let claim_of = |leg: Uuid| claims.iter().find(|(l, _)| *l == leg).map(|(_, c)| *c);
         let mut roster = Roster {
             members: Vec::new(),
             standings: Vec::new(),
@@ -171,9 +179,8 @@ impl Set {
         for (i, m) in newest.members.iter().enumerate() {
             let role = if options.write_mostly.contains(&(i + 1)) { Role::WriteMostly } else { m.role };
             let at = states.iter().position(|state| state.leg == m.leg);
-            let is_whole = at.is_some_and(|at| whole.contains(&at));
             let standing = match m.standing {
-                Standing::Live if !is_whole => {
+                Standing::Live if claim_of(m.leg) != Some(Claim::Current) => {
                     just_gone.push(i);
                     Standing::Stale
                 }
@@ -191,14 +198,14 @@ impl Set {
                 return Err(OpenError::NoSuchLeg(*n, count));
             }
         }
-        // Somebody may have seen it last when the newest leg did: before this, all went on together.
         if !just_gone.is_empty() {
-            just_gone.iter().for_each(|leg| roster.seen[*leg] = roster.generation);
             roster.generation += 1;
         }
         roster.line_up();
+        let old: Vec<Uuid> = claims.iter().filter(|(_, c)| *c == Claim::Old).map(|(l, _)| *l).collect();
+        let clean = newest.clean;
         let set = Set::new(roster, options);
-        set.begin(&just_gone)?;
+        set.begin(&just_gone, &old, clean)?;
         Ok(set)
     }
 
@@ -218,13 +225,14 @@ impl Set {
             events: Mutex::default(),
             tidier: Tidier::default(),
             tidying: Mutex::default(),
+            taking_in: Mutex::default(),
             begun: Instant::now(),
             primary: AtomicU64::new(primary),
         })
     }
 
     /// It is in use from now on, and knows who is not there.
-    fn begin(self: &Arc<Self>, just_gone: &[usize]) -> Result<(), OpenError> {
+    fn begin(self: &Arc<Self>, just_gone: &[usize], old: &[Uuid], clean: bool) -> Result<(), OpenError> {
         for &leg in just_gone {
             let (number, name) = (leg + 1, self.roster().name_of(leg));
             self.event(format!("leg {number} ({name}) is stale: it is not there, or was left behind"));
@@ -236,7 +244,59 @@ impl Set {
         self.fence(&failed).map_err(OpenError::Unwritable)?;
         // The logs are there from the beginning, and with them the entries of the last time.
         self.note(&[Region::one("")]).map_err(OpenError::Unwritable)?;
+        // No log names what they lack.
+        if self.roster().away().any(|m| old.contains(&m.uuid)) {
+            self.note_of(&[Region::whole()], |m| old.contains(&m.uuid)).map_err(OpenError::Unwritable)?;
+        }
+        self.recover(clean)?;
         Tidier::begin(self).map_err(OpenError::Thread)
+    }
+
+    /// After a crash: the live legs are made equal where the intent maps say that they may differ.
+    fn recover(&self, clean: bool) -> Result<(), OpenError> {
+        loop {
+            let roster = self.roster();
+            let files: Vec<_> =
+                roster.live.iter().filter_map(|leg| roster.members[*leg].files.as_ref()).collect();
+            let maps: Vec<_> = files.iter().map(|f| f.marks.clone()).collect();
+            let marked = maps.iter().flatten().any(|m| m.damaged > 0 || !m.regions.is_empty());
+            // A new leg, and one that was never mounted, has no map.
+            if !marked && (clean || maps.iter().all(Option::is_some)) {
+                return Ok(());
+            }
+            let regions = recover::regions(&maps);
+            self.note(&recover::missed(&regions)).map_err(OpenError::Unwritable)?;
+            let sides: Vec<_> =
+                roster.live.iter().filter_map(|leg| roster.members[*leg].side().ok()).collect();
+            match recover::run(&sides, roster.generation, &regions, &block_device::Unobserved) {
+                Ok(report) => {
+                    let (objects, changed) = (report.objects, report.changed + report.removed);
+                    self.event(format!(
+                        "it was not unmounted in order: {objects} objects compared, {changed} made equal"
+                    ));
+                    report
+                        .undecided
+                        .iter()
+                        .for_each(|u| self.event(format!("\"{}\": {}", u.path.display(), u.why)));
+                    if report.undecided.is_empty() {
+                        files
+                            .iter()
+                            .try_for_each(|f| f.intent.clear())
+                            .map_err(|e| OpenError::Unwritable(e.errno()))?;
+                    }
+                    return Ok(());
+                }
+                Err(e) => {
+                    let failed = recover::failed_leg(&e, &sides);
+                    let leg =
+                        failed.and_then(|s| roster.live.iter().find(|l| roster.members[**l].uuid == s.uuid));
+                    let Some(&leg) = leg.filter(|_| roster.live.len() > 1) else {
+                        return Err(OpenError::Recovery(e));
+                    };
+                    self.fence(&[(leg, e.errno())]).map_err(OpenError::Unwritable)?;
+                }
+            }
+        }
     }
 
     /// Puts everything in order, and lets go: the legs are equal then, and say so.

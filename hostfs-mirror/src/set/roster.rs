@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) struct Roster {
     pub(crate) members: Vec<Arc<Member>>,
     pub(crate) standings: Vec<Standing>,
-    /// The generation at which each was last known to have everything.
+    /// The generation that was last known to be durable in each one's own state.
     pub(crate) seen: Vec<u64>,
     /// The live ones, the primary first.
     pub(crate) live: Vec<usize>,
@@ -33,6 +33,14 @@ impl Roster {
         self.live = live;
     }
 
+    /// Looks up what is durable on the live legs.
+    pub(crate) fn see(&mut self) {
+        for &leg in &self.live {
+            let durable = self.members[leg].files.as_ref().and_then(|files| files.generation());
+            self.seen[leg] = durable.unwrap_or(self.seen[leg]);
+        }
+    }
+
     /// Legs that do not have everything.
     pub(crate) fn away(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.iter().enumerate().filter(|(leg, _)| !self.live.contains(leg)).map(|(_, member)| member)
@@ -50,7 +58,7 @@ impl Roster {
     pub(crate) fn state_of(&self, leg: usize, clean: bool) -> LegState {
         let member = |(i, m): (usize, &Arc<Member>)| state::Member {
             leg: m.uuid,
-            seen: if self.live.contains(&i) { self.generation } else { self.seen[i] },
+            seen: self.seen[i],
             role: m.role,
             standing: self.standings[i],
             hint: m.leg.as_ref().map_or_else(|| m.hint.clone(), |leg| absolute(leg.name())),

@@ -7,7 +7,7 @@
 
 use super::blocks::{open_for_writing, write};
 use super::compare::{Difference, attributes};
-use super::copy::{Copier, Hold, Report, Undecided, Wrong};
+use super::copy::{Copier, Hold, Report, Undecided, Wrong, held};
 use super::limit::Limit;
 use super::links::Links;
 use super::side::{Object, Result, Side, digest};
@@ -50,7 +50,11 @@ impl Scrub<'_, '_> {
         let mut todo = vec![top.to_owned()];
         while let Some(path) = todo.pop() {
             limit.advance(0)?;
-            let is_dir = self.object(&path, limit, &mut report)?;
+            let mut is_dir = false;
+            held(self.hold, &path, || {
+                is_dir = self.object(&path, limit, &mut report)?;
+                Ok(())
+            })?;
             if is_dir {
                 let mut names = BTreeSet::new();
                 for side in self.sides {
@@ -70,7 +74,6 @@ impl Scrub<'_, '_> {
 
     /// One path on all legs. Whether it is a directory.
     fn object(&self, path: &Path, limit: &mut Limit<'_>, report: &mut Report) -> Result<bool> {
-        let _held = self.hold.hold(path);
         report.objects += 1;
         let mut found = Vec::new();
         for side in self.sides {

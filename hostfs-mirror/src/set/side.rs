@@ -49,6 +49,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The errno that a leg is fenced by.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Leg { errno, .. } => *errno,
+            Self::State { source, .. } => source.errno(),
+            Self::Undecided { .. } => Errno::BADMSG,
+            Self::Cancelled => Errno::CANCELED,
+        }
+    }
+
     /// Whether only this path cannot be dealt with, and the work may go on.
     pub fn is_undecided(&self) -> bool {
         matches!(self, Self::Undecided { .. })

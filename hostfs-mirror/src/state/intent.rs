@@ -143,18 +143,23 @@ impl IntentMap {
         self.write_free(&mut table, gone)
     }
 
-    /// Clears everything; to be called when the legs are known to be equal.
+    /// Clears everything, durably; to be called when the legs are known to be equal, and nobody marks. A map that failed before
+    /// is as good as new.
     ///
     /// # Errors
     /// The host's errors.
     pub fn clear(&self) -> Result<()> {
         let mut table = self.table.lock();
-        let paths: Vec<_> = table.marks.keys().cloned().collect();
-        let gone: Vec<u32> = paths.iter().filter_map(|path| table.take(path)).collect();
-        self.write_free(&mut table, gone)?;
-        // Durable, so that a clean leg has no marks.
-        drop(table);
-        dir::sync_data(&self.file, FILE)
+        while table.syncing {
+            self.synced.wait(&mut table);
+        }
+        if !table.marks.is_empty() || !table.dirty.is_empty() || table.failed.is_some() {
+            dir::write(&self.file, FILE, &vec![0; CAPACITY * SLOT], offset(0))?;
+        }
+        dir::sync_data(&self.file, FILE)?;
+        let (round, done) = (table.round, table.done);
+        *table = Table { round, done, free: (0..CAPACITY as u32).rev().collect(), ..Table::default() };
+        Ok(())
     }
 
     /// What is marked now.

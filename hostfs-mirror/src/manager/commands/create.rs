@@ -25,11 +25,16 @@ pub(crate) fn run(o: &Create) -> anyhow::Result<Outcome> {
         let context = || format!("\"{}\"", path.display());
         let whole = std::fs::canonicalize(path).with_context(context)?;
         if let Some(other) = paths.iter().find(|p| whole.starts_with(p) || p.starts_with(&whole)) {
-            bail!("\"{}\" and \"{}\" are in one another: they cannot both be legs", path.display(), other.display());
+            bail!(
+                "\"{}\" and \"{}\" are in one another: they cannot both be legs",
+                path.display(),
+                other.display()
+            );
         }
         let leg = Local::open(&whole).with_context(context)?;
         let entries = leg.list(leg.root()).with_context(context)?;
-        if entries.iter().any(|entry| entry.name != "lost+found" && entry.name != hostfs_mirror::state::NAME) {
+        if entries.iter().any(|entry| entry.name != "lost+found" && entry.name != hostfs_mirror::state::NAME)
+        {
             bail!("\"{}\" is not empty: hostfs-mirror import takes what is there into a set", path.display());
         }
         legs.push(Arc::new(leg));

@@ -38,7 +38,8 @@ fn resting(named: &Named) -> Value {
     let state = &named.state;
     let leg = |(i, m): (usize, &hostfs_mirror::state::Member)| {
         let own = named.legs.iter().find(|path| registry::peek(path).is_ok_and(|s| s.leg == m.leg));
-        let behind = own.is_some_and(|path| registry::peek(path).is_ok_and(|s| s.generation < state.generation));
+        let behind =
+            own.is_some_and(|path| registry::peek(path).is_ok_and(|s| s.generation < state.generation));
         let standing = if behind && m.standing == Standing::Live { Standing::Stale } else { m.standing };
         json!({
             "number": i + 1,

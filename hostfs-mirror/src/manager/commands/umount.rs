@@ -17,7 +17,9 @@ pub(crate) fn run(o: &Umount) -> anyhow::Result<Outcome> {
         Err(UnmountError::Busy) => bail!(
             "\"{dir}\" is in use: something in it is open, or somebody's directory (fuser -vm \"{dir}\" says whose); --lazy detaches it all the same"
         ),
-        Err(UnmountError::Unfinished(why)) => bail!("\"{dir}\" is unmounted, but not all legs are in order: {why}"),
+        Err(UnmountError::Unfinished(why)) => {
+            bail!("\"{dir}\" is unmounted, but not all legs are in order: {why}")
+        }
         Err(e) => Err(anyhow!(e).context(format!("unmounting \"{dir}\""))),
     }
 }
