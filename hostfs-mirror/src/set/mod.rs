@@ -10,6 +10,8 @@
 
 mod attributes;
 mod blocks;
+pub mod choose;
+pub mod cold;
 pub mod compare;
 mod content;
 mod copy;

@@ -52,7 +52,8 @@ pub fn run(
         let (from, to) = (&sides[..to], sides[to]);
         let (links, touched) = (Links::default(), BTreeSet::new());
         let (limit, report) = (&mut limit, &mut report);
-        let mut copier = Copier { from, to, generation, hold: &Alone, limit, report, links, touched };
+        let mut copier =
+            Copier { from, to, generation, trust: false, hold: &Alone, limit, report, links, touched };
         for region in regions {
             let done = copier.intent(region);
             copier.note(done)?;

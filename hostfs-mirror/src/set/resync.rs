@@ -60,23 +60,32 @@ impl Missed for Logs<'_> {
     }
 }
 
+/// What is resynced.
+pub struct Work<'a, 'b> {
+    /// The live legs, the primary first.
+    pub from: &'b [Side<'a>],
+    /// The leg that missed something.
+    pub to: Side<'a>,
+    /// The set's generation.
+    pub generation: u64,
+    /// Whether its manifest is believed: a file of which both manifests say the same is not read. Not of a leg that failed.
+    pub trust: bool,
+    /// Who keeps others away from a file.
+    pub hold: &'b dyn Hold,
+}
+
 /// Copies what a leg missed, until its logs are empty or only hold what nobody can decide. Whether it has everything then is for the caller
 /// to see, when nobody writes: `missed.list()` is empty.
 ///
 /// # Errors
 /// A leg's errors, or that it was stopped; what was done stays done.
-pub fn run<'a>(
-    from: &[Side<'a>],
-    to: Side<'a>,
-    generation: u64,
-    missed: &dyn Missed,
-    hold: &dyn Hold,
-    limit: &mut Limit<'a>,
-) -> Result<Report> {
+pub fn run<'a>(work: &Work<'a, '_>, missed: &dyn Missed, limit: &mut Limit<'a>) -> Result<Report> {
+    let Work { from, to, generation, trust, hold } = *work;
     let mut report = Report::default();
     let mut stuck: BTreeSet<Region> = BTreeSet::new();
     let (links, touched) = (Links::default(), BTreeSet::new());
-    let mut copier = Copier { from, to, generation, hold, limit, report: &mut report, links, touched };
+    let report_to = &mut report;
+    let mut copier = Copier { from, to, generation, trust, hold, limit, report: report_to, links, touched };
     loop {
         let todo: Vec<Region> = missed.list().into_iter().filter(|r| !stuck.contains(r)).collect();
         if todo.is_empty() {

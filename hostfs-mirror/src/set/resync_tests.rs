@@ -74,7 +74,11 @@ fn resync(legs: &Legs) -> Result<Report> {
     let log = MissedLog::open(&a.dir, b.uuid).map_err(|e| a.side().state_failed(e))?;
     let logs = Logs(vec![(a.side(), &a.dir, Mutex::new(log))]);
     let mut limit = Limit::new(&Unobserved, "resync", None, 0);
-    run(&[a.side()], b.side(), 2, &logs, &Alone, &mut limit)
+    run(&work(&[a.side()], b.side(), &Alone), &logs, &mut limit)
+}
+
+fn work<'a, 'b>(from: &'b [Side<'a>], to: Side<'a>, hold: &'b dyn Hold) -> Work<'a, 'b> {
+    Work { from, to, generation: 2, trust: false, hold }
 }
 
 fn miss(legs: &Legs, missed: &[Region]) {
@@ -156,7 +160,7 @@ fn after_a_failure_nothing_is_taken_for_done() {
     let logs = Logs(vec![(a.side(), &a.dir, Mutex::new(a.log(b)))]);
     let before = logs.list();
     fail::arm(Plan::FailAt(30, rustix::io::Errno::IO));
-    let e = run(&[a.side()], b.side(), 2, &logs, &Alone, &mut Limit::new(&Unobserved, "resync", None, 0));
+    let e = run(&work(&[a.side()], b.side(), &Alone), &logs, &mut Limit::new(&Unobserved, "resync", None, 0));
     fail::arm(Plan::Count);
     assert!(is_of(&e.expect_err("failed"), &b.side()));
     assert_eq!(logs.list(), before);
@@ -178,8 +182,7 @@ fn wrong_bytes_are_not_spread() {
     let logs = || Logs(vec![(a.side(), &a.dir, Mutex::new(a.log(c)))]);
     let go = |from: &[Side<'_>], logs: &Logs<'_>| {
         let mut limit = Limit::new(&Unobserved, "resync", None, 0);
-        // Two lifetimes that are one.
-        run(&from.to_vec(), c.side(), 2, logs, &Alone, &mut limit).expect("ran")
+        run(&work(from, c.side(), &Alone), logs, &mut limit).expect("ran")
     };
     let alone = logs();
     let report = go(&[a.side()], &alone);
@@ -214,12 +217,12 @@ fn what_is_written_meanwhile_is_copied_again() {
     a.write("b", b"newer");
     miss(&legs, &[Region::one("a"), Region::one("b")]);
     let logs = Logs(vec![(a.side(), &a.dir, Mutex::new(a.log(b)))]);
-    let work = || {
+    let again = || {
         a.write("a", b"newest");
         logs.put_back(&Region::one("a")).expect("noted");
     };
-    let busy = Busy(Mutex::new(Some(&work)));
-    run(&[a.side()], b.side(), 2, &logs, &busy, &mut Limit::new(&Unobserved, "resync", None, 0))
+    let busy = Busy(Mutex::new(Some(&again)));
+    run(&work(&[a.side()], b.side(), &busy), &logs, &mut Limit::new(&Unobserved, "resync", None, 0))
         .expect("resynced");
     assert_eq!((b.read("a"), b.read("b")), (b"newest".to_vec(), b"newer".to_vec()));
     assert!(logs.list().is_empty());
@@ -238,7 +241,7 @@ fn a_resync_that_is_stopped_says_so_and_goes_on() {
     miss(&legs, &missed);
     let (a, b) = (&legs.legs[0], &legs.legs[1]);
     let logs = Logs(vec![(a.side(), &a.dir, Mutex::new(a.log(b)))]);
-    let e = run(&[a.side()], b.side(), 2, &logs, &Alone, &mut Limit::new(&Stop, "resync", None, 0));
+    let e = run(&work(&[a.side()], b.side(), &Alone), &logs, &mut Limit::new(&Stop, "resync", None, 0));
     assert!(matches!(e, Err(Error::Cancelled)));
     drop(logs);
     resync(&legs).expect("resynced");

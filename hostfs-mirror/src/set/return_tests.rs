@@ -36,7 +36,16 @@ impl Disks {
     }
 
     fn open(&self, legs: &[usize]) -> std::result::Result<Tree, OpenError> {
-        Set::open(legs.iter().map(|i| self.leg(*i)).collect(), Options::default()).map(Tree)
+        let until = Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            match Set::open(legs.iter().map(|i| self.leg(*i)).collect(), Options::default()) {
+                // The last thread of the set that was closed has not quite gone yet.
+                Err(OpenError::Leg { source: crate::state::Error::InUse, .. }) if Instant::now() < until => {
+                    std::thread::yield_now();
+                }
+                opened => return opened.map(Tree),
+            }
+        }
     }
 
     /// A leg as it is now, somewhere else: what a crash, or a backup, leaves.
@@ -68,20 +77,30 @@ impl Tree {
         for name in Path::new(path) {
             let mut found = None;
             self.0.lookup(&node, name, |r| found = Some(r));
-            node = found.expect("an answer").expect("found").node;
+            let next = found.expect("an answer").expect("found").node;
+            self.forget(&node);
+            node = next;
         }
         node
+    }
+
+    /// As the kernel does with what it does not need any more.
+    fn forget(&self, node: &Node) {
+        self.0.forget(node.number(), 1);
     }
 
     fn make(&self, parent: &str, name: &str, what: What<'_>) -> Arc<Node> {
         let mut made = None;
         let parent = self.find(parent);
         self.0.make(&parent, OsStr::new(name), what, Mode::empty(), None, |r| made = Some(r));
+        self.forget(&parent);
         made.expect("an answer").expect("made").node
     }
 
     fn dir(&self, parent: &str, name: &str) {
-        self.make(parent, name, What::Other(crate::leg::Make::Directory(Mode::from_raw_mode(0o755))));
+        let made =
+            self.make(parent, name, What::Other(crate::leg::Make::Directory(Mode::from_raw_mode(0o755))));
+        self.forget(&made);
     }
 
     fn file(&self, parent: &str, name: &str, bytes: &[u8]) {
@@ -97,6 +116,7 @@ impl Tree {
         let mut wrote = None;
         self.0.write(node, 0, bytes, false, |r| wrote = Some(r));
         assert_eq!(wrote.expect("an answer"), Ok(bytes.len()));
+        self.forget(node);
     }
 
     fn close(self) {

@@ -284,6 +284,7 @@ impl Scrub<'_, '_> {
             from: &[from],
             to,
             generation: self.generation,
+            trust: false,
             // The caller holds it.
             hold: &super::copy::Alone,
             limit: &mut own,

@@ -228,7 +228,12 @@ impl Set {
         let from: Vec<_> = roster.live.iter().filter_map(|l| roster.members[*l].side().ok()).collect();
         let to = member.side().map_err(TakeInError::Unwritable)?;
         let mut limit = Limit::new(observer, "resync", rate, 0);
-        let report = resync::run(&from, to, roster.generation, logs, hold, &mut limit)?;
+        let report = {
+            let trust = roster.members.iter().position(|m| m.uuid == member.uuid);
+            let trust = trust.is_some_and(|leg| roster.standings[leg] != Standing::Fenced);
+            let work = resync::Work { from: &from, to, generation: roster.generation, trust, hold };
+            resync::run(&work, logs, &mut limit)?
+        };
         if let Some(first) = report.undecided.first() {
             let count = report.undecided.len();
             return Err(TakeInError::Undecided(

@@ -47,6 +47,36 @@ impl StateDir {
         Ok(dir)
     }
 
+    /// Removes the state of a leg: it is a plain directory then.
+    ///
+    /// # Errors
+    /// The host's errors.
+    pub fn destroy(root: impl AsFd) -> Result<()> {
+        let dir = match Self::open(&root) {
+            Ok(dir) => dir,
+            Err(Error::NoLeg) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        // What makes it a leg goes first: killed here, it is none.
+        dir.remove("leg.state")?;
+        dir.empty()?;
+        fs::unlinkat(root, NAME, AtFlags::REMOVEDIR).map_err(Error::io("removing", ""))
+    }
+
+    fn empty(&self) -> Result<()> {
+        for name in self.names()? {
+            match fs::unlinkat(&self.fd, &name, AtFlags::empty()) {
+                Err(Errno::ISDIR | Errno::PERM) => {
+                    self.subdir(&name)?.empty()?;
+                    fs::unlinkat(&self.fd, &name, AtFlags::REMOVEDIR)
+                        .map_err(Error::io("removing", &name))?;
+                }
+                done => done.map_err(Error::io("removing", &name))?,
+            }
+        }
+        Ok(())
+    }
+
     /// A directory in it, made where it is missing.
     ///
     /// # Errors
