@@ -3,6 +3,7 @@
 use super::assemble::{Assembly, assemble};
 use super::member::{Files, Member};
 use super::node::Nodes;
+use super::opened::raise_limit;
 use super::roster::Roster;
 use super::tidy::Tidier;
 use super::{Set, parallel};
@@ -137,6 +138,8 @@ impl Set {
     /// # Errors
     /// [`OpenError`]; nothing is changed then.
     pub fn open(legs: Vec<Arc<dyn Leg>>, options: Options) -> Result<Arc<Set>, OpenError> {
+        // Every object that somebody knows is open on every leg.
+        raise_limit();
         let mut opened = Vec::new();
         for leg in legs {
             let failed = |source| OpenError::Leg { path: leg.name().to_owned(), source };
