@@ -45,8 +45,6 @@ struct Shared {
 impl Tree {
     /// The tree of an open set.
     pub fn new(set: Arc<Set>, verdict: Arc<Verdict>) -> Tree {
-        // Every file that the kernel knows is open on every leg.
-        raise_limit();
         // Each thread has its own, from the request; until then nothing is taken away.
         rustix::process::umask(rustix::fs::Mode::empty());
         let owners = rustix::process::geteuid().is_root();
@@ -73,15 +71,4 @@ impl Shared {
 
 fn errno(e: rustix::io::Errno) -> Errno {
     Errno::from_i32(e.raw_os_error())
-}
-
-fn raise_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|s| s.trim().parse().ok());
-    let now = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: most, maximum: most };
-    // Who is not root gets what he may have.
-    if most.is_none() || setrlimit(Resource::Nofile, raised).is_err() {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
-    }
 }

@@ -3,9 +3,10 @@
 use super::Set;
 use super::flight::fly;
 use super::node::{Access, Node};
+use super::opened::Opened;
 use super::roster::Roster;
 use crate::leg::{Capabilities, Change, Leg, Result};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{FileType, Mode, Stat, StatVfs, Timespec, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -30,7 +31,7 @@ impl Wanted {
 }
 
 /// Takes away what lets a program run as somebody else, as writing to it does.
-pub(crate) fn kill_privileges(on: &dyn Leg, object: &OwnedFd) -> Result<()> {
+pub(crate) fn kill_privileges(on: &dyn Leg, object: &Opened) -> Result<()> {
     let stat = on.stat(object.as_fd())?;
     let mut gone = stat.st_mode & 0o4000;
     // Without the group's right to run it, the bit means something else.

@@ -5,10 +5,11 @@ use super::attributes::kill_privileges;
 use super::flight::fly;
 use super::judge::judge;
 use super::node::{Access, Node};
+use super::opened::Opened;
 use super::parallel;
 use super::roster::Roster;
 use crate::leg::{Leg, Result};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -187,7 +188,7 @@ impl Set {
         let answers = parallel::on_each(&roster, &roster.live, self.options.timeout, move |roster, leg| {
             let on = roster.members[leg].leg()?;
             let file = match what.is_directory() {
-                true => Arc::new(on.open(set.object(roster, &what, leg)?.as_fd(), OFlags::RDONLY)?),
+                true => Arc::new(Opened::new(on.open(set.object(roster, &what, leg)?.as_fd(), OFlags::RDONLY)?)),
                 false => set.content(roster, &what, leg, Access::Read)?,
             };
             on.sync(file.as_fd(), data_only)
@@ -202,7 +203,7 @@ impl Set {
 }
 
 /// Where a leg's file system has no fallocate(2) of that kind: what it is to show is written.
-fn imitate(on: &dyn Leg, file: &OwnedFd, mode: FallocateFlags, offset: u64, len: u64) -> Result<()> {
+fn imitate(on: &dyn Leg, file: &Opened, mode: FallocateFlags, offset: u64, len: u64) -> Result<()> {
     let size = on.stat(file.as_fd())?.st_size as u64;
     let end = offset.checked_add(len).ok_or(Errno::FBIG)?;
     let keep = mode.contains(FallocateFlags::KEEP_SIZE);

@@ -24,6 +24,7 @@ mod member;
 mod names;
 mod node;
 mod open;
+mod opened;
 mod parallel;
 pub mod recover;
 pub mod resync;
@@ -132,6 +133,7 @@ impl Set {
     /// # Errors
     /// EROFS, if the set is read-only.
     fn change<'a>(&'a self, nodes: &[&'a Arc<Node>]) -> Result<Change<'a>> {
+        self.make_room();
         let gate = self.gate.read();
         let roster = self.roster();
         if self.options.read_only || roster.live.len() < usize::from(roster.min_legs.max(1)) {

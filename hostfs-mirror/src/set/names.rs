@@ -3,6 +3,7 @@
 use super::flight::{Answers, fly};
 use super::judge;
 use super::node::{Access, Descriptor, Node, ROOT};
+use super::opened::Opened;
 use super::roster::Roster;
 use super::{Set, path_in};
 use crate::leg::{Entry, Make, Owner, Result, umask};
@@ -38,7 +39,7 @@ struct Victim(OnceLock<Arc<Node>>);
 
 impl Victim {
     /// Makes sure that what had the name can be reached without it.
-    fn hold(&self, set: &Set, roster: &Roster, leg: usize, parent: &OwnedFd, name: &OsStr) -> Result<Stat> {
+    fn hold(&self, set: &Set, roster: &Roster, leg: usize, parent: &Opened, name: &OsStr) -> Result<Stat> {
         let (fd, stat) = roster.members[leg].leg()?.lookup(parent.as_fd(), name)?;
         if self.0.get().is_none()
             && let Some(node) = set.nodes.of(leg, &stat)
@@ -47,7 +48,7 @@ impl Victim {
         }
         if let Some(node) = self.0.get() {
             set.nodes.learn(node, leg, &stat);
-            node.keep(leg, Descriptor { fd: Arc::new(fd), access: Access::Path });
+            node.keep(leg, Descriptor { fd: Arc::new(Opened::new(fd)), access: Access::Path });
         }
         Ok(stat)
     }
@@ -70,23 +71,30 @@ impl Set {
     }
 
     /// An object's descriptor on a leg, found by its name where it was not known there.
-    pub(crate) fn object(&self, roster: &Roster, node: &Node, leg: usize) -> Result<Arc<OwnedFd>> {
+    pub(crate) fn object(&self, roster: &Roster, node: &Node, leg: usize) -> Result<Arc<Opened>> {
         if let Some(known) = node.descriptor(leg) {
             return Ok(known.fd);
         }
         let from = roster.members[leg].leg()?;
         if node.number() == ROOT {
             let root = from.resolve("".as_ref())?;
-            return Ok(node.keep(leg, Descriptor { fd: Arc::new(root), access: Access::Path }).fd);
+            return Ok(node.keep(leg, Descriptor { fd: Arc::new(Opened::new(root)), access: Access::Path }).fd);
         }
         let place = node.place().ok_or(Errno::STALE)?;
         let parent = self.object(roster, &place.parent, leg)?;
-        let (fd, stat) = from.lookup(parent.as_fd(), &place.name)?;
-        if FileType::from_raw_mode(stat.st_mode) != node.kind() {
-            return Err(Errno::STALE);
-        }
+        let found = from.lookup(parent.as_fd(), &place.name).and_then(|(fd, stat)| {
+            let same = FileType::from_raw_mode(stat.st_mode) == node.kind();
+            let same = same && self.nodes.is_the_same(node, leg, &stat);
+            if same { Ok((fd, stat)) } else { Err(Errno::STALE) }
+        });
+        let (fd, stat) = match (found, node.descriptor(leg)) {
+            (Ok(found), _) => found,
+            // It is just being renamed: who does that has it.
+            (Err(_), Some(known)) => return Ok(known.fd),
+            (Err(e), None) => return Err(e),
+        };
         self.nodes.learn(node, leg, &stat);
-        Ok(node.keep(leg, Descriptor { fd: Arc::new(fd), access: Access::Path }).fd)
+        Ok(node.keep(leg, Descriptor { fd: Arc::new(Opened::new(fd)), access: Access::Path }).fd)
     }
 
     /// A descriptor for its content.
@@ -96,7 +104,7 @@ impl Set {
         node: &Node,
         leg: usize,
         access: Access,
-    ) -> Result<Arc<OwnedFd>> {
+    ) -> Result<Arc<Opened>> {
         if let Some(known) = node.descriptor(leg)
             && known.access >= access
         {
@@ -110,7 +118,7 @@ impl Set {
             Err(_) if access == Access::Read => (open(OFlags::RDONLY)?, Access::Read),
             Err(e) => return Err(e),
         };
-        Ok(node.keep(leg, Descriptor { fd: Arc::new(fd), access }).fd)
+        Ok(node.keep(leg, Descriptor { fd: Arc::new(Opened::new(fd)), access }).fd)
     }
 
     /// Asks one leg after the other, until one has not failed.
@@ -151,6 +159,7 @@ impl Set {
         if Set::is_hidden(parent, name) {
             return reply(Err(Errno::NOENT));
         }
+        self.make_room();
         let gate = self.gate.read();
         let roster = self.roster();
         self.follow_primary(&roster);
@@ -160,7 +169,7 @@ impl Set {
         };
         self.ask(&roster, find, |answer| {
             let told = answer.and_then(|(leg, (fd, stat))| {
-                let descriptor = Descriptor { fd: Arc::new(fd), access: Access::Path };
+                let descriptor = Descriptor { fd: Arc::new(Opened::new(fd)), access: Access::Path };
                 Ok(Listed { node: self.nodes.tell(parent, name, [(leg, stat, descriptor)])?, stat })
             });
             drop(gate);
@@ -175,6 +184,7 @@ impl Set {
         names: &[&OsStr],
         reply: impl FnOnce(Result<Vec<Option<Listed>>>) + Send,
     ) {
+        self.make_room();
         let gate = self.gate.read();
         let roster = self.roster();
         self.follow_primary(&roster);
@@ -190,7 +200,7 @@ impl Set {
             let told = answer.and_then(|(leg, found)| {
                 let tell = |(name, found): (&&OsStr, Option<(OwnedFd, Stat)>)| {
                     let Some((fd, stat)) = found else { return Ok(None) };
-                    let descriptor = Descriptor { fd: Arc::new(fd), access: Access::Path };
+                    let descriptor = Descriptor { fd: Arc::new(Opened::new(fd)), access: Access::Path };
                     let node = self.nodes.tell(parent, name, [(leg, stat, descriptor)])?;
                     Ok(Some(Listed { node, stat }))
                 };
@@ -266,7 +276,7 @@ impl Set {
                 let stat = good.first().map(|(_, (_, stat))| *stat).ok_or(Errno::IO)?;
                 let found = good
                     .into_iter()
-                    .map(|(leg, (fd, stat))| (leg, stat, Descriptor { fd: Arc::new(fd), access }));
+                    .map(|(leg, (fd, stat))| (leg, stat, Descriptor { fd: Arc::new(Opened::new(fd)), access }));
                 let node = self.nodes.tell(parent, name, found)?;
                 self.is_dirty(&node);
                 Ok(Listed { node, stat })

@@ -1,10 +1,10 @@
 //! Objects of the tree: one node is the same object on all legs.
 
+use super::opened::Opened;
 use crate::leg::Result;
 use crate::state::{Region, manifest};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
-use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Stat};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub(crate) enum Access {
 /// A node's descriptor on one leg.
 #[derive(Debug, Clone)]
 pub(crate) struct Descriptor {
-    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) fd: Arc<Opened>,
     pub(crate) access: Access,
 }
 
@@ -210,6 +210,14 @@ impl Node {
         }
     }
 
+    /// Closes its descriptors, if it can be found by its name again.
+    pub(crate) fn close(&self) {
+        let found = self.number == ROOT || !self.places.read().is_empty();
+        if found && !self.nameless.load(Ordering::Acquire) {
+            self.descriptors.iter().for_each(|slot| *slot.write() = None);
+        }
+    }
+
     /// Lets go of what it has of a leg.
     pub(crate) fn let_go(&self, leg: usize) {
         *self.descriptors[leg].write() = None;
@@ -306,6 +314,13 @@ impl Nodes {
         drop(table);
         node.is_at(parent, name);
         Ok(node)
+    }
+
+    /// Whether an inode is the one that a node is known to be on a leg; where that is not known, it is.
+    pub(crate) fn is_the_same(&self, node: &Node, leg: usize, stat: &Stat) -> bool {
+        let table = self.table.lock();
+        let known = table.inodes.get(&node.number).and_then(|keys| keys.iter().find(|key| key.0 == leg));
+        known.is_none_or(|key| *key == inode(leg, stat))
     }
 
     /// A known node has been found on one more leg.

@@ -2,6 +2,7 @@
 
 use super::member::{Files, Member};
 use super::node::Nodes;
+use super::opened::raise_limit;
 use super::roster::Roster;
 use super::split::{Claim, claims, winner};
 use super::tidy::Tidier;
@@ -140,6 +141,8 @@ impl Set {
     /// # Errors
     /// [`OpenError`]; nothing is changed then.
     pub fn open(legs: Vec<Arc<dyn Leg>>, options: Options) -> Result<Arc<Set>, OpenError> {
+        // Every object that somebody knows is open on every leg.
+        raise_limit();
         let mut opened = Vec::new();
         for leg in legs {
             let failed = |source| OpenError::Leg { path: leg.name().to_owned(), source };

@@ -275,7 +275,7 @@ fn atime(stat: &Stat) -> (i64, i64) {
 fn entry(
     roster: &Roster,
     on: &dyn crate::leg::Leg,
-    file: &rustix::fd::OwnedFd,
+    file: &super::opened::Opened,
     stat: &Stat,
     sums: Vec<u32>,
 ) -> Result<Entry> {
