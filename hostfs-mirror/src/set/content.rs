@@ -188,7 +188,9 @@ impl Set {
         let answers = parallel::on_each(&roster, &roster.live, self.options.timeout, move |roster, leg| {
             let on = roster.members[leg].leg()?;
             let file = match what.is_directory() {
-                true => Arc::new(Opened::new(on.open(set.object(roster, &what, leg)?.as_fd(), OFlags::RDONLY)?)),
+                true => {
+                    Arc::new(Opened::new(on.open(set.object(roster, &what, leg)?.as_fd(), OFlags::RDONLY)?))
+                }
                 false => set.content(roster, &what, leg, Access::Read)?,
             };
             on.sync(file.as_fd(), data_only)

@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// What work on legs came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Report {
     /// Objects that were looked at.
     pub objects: u64,
@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 /// Wrong bytes on a leg.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Wrong {
     /// On which leg.
     pub leg: PathBuf,
@@ -51,7 +51,7 @@ pub struct Wrong {
 }
 
 /// A path at which no checksum says which leg is right.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Undecided {
     /// Where.
     pub path: PathBuf,
