@@ -200,7 +200,7 @@ pub(crate) struct Scrub {
     /// The set: its name, or the path of a leg
     pub(crate) set: PathBuf,
     /// Only what is at this path of the tree, and beneath
-    #[arg(default_value = "")]
+    #[arg(default_value = "/")]
     pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) work: Work,
@@ -223,7 +223,7 @@ pub(crate) struct Explain {
 pub(crate) enum SplitBrain {
     /// List the paths
     List(One),
-    /// Give all legs what one of them has at a path (/ for everything)
+    /// Give all legs what one of them has at a path (/ for everything); also what scrub cannot decide
     Choose {
         /// The set: its name, or the path of a leg
         set: PathBuf,

@@ -123,7 +123,7 @@ impl Cold {
     }
 
     /// Gives all parties what one of them has at a path (everything that is disputed, for the root), and joins them when nothing is disputed
-    /// any more. What is left.
+    /// any more. What is left. Without a split brain, it decides what no checksum can.
     ///
     /// # Errors
     /// [`ColdError`]; killed in between, the path is disputed still.
@@ -162,11 +162,25 @@ impl Cold {
         if !report.undecided.is_empty() {
             return Err(ColdError::Undecided(report.undecided));
         }
-        let left = self.disputed()?.len();
-        if left == 0 {
+        let left = if split { self.disputed()?.len() } else { 0 };
+        if split && left == 0 {
             self.join(leg)?;
         }
         Ok((report, left))
+    }
+
+    /// Who chooses overrules the checksums.
+    fn forget_sums(&self, chosen: &[Disputed]) -> Result<()> {
+        for leg in self.parties() {
+            let side = leg.side();
+            for d in chosen {
+                if let Some(object) = side.find(&d.path)?.filter(super::side::Object::is_file) {
+                    let key = side.key(&d.path, &object)?;
+                    side.manifest.lock().remove(&[key]).map_err(leg.failed())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Nothing is disputed any more: the parties are one set again. Times of directories are those of the last choice.

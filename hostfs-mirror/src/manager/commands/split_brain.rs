@@ -50,14 +50,21 @@ fn text(d: &Disputed) -> String {
 }
 
 fn choose(set: &Path, path: &Path, leg: &str, json: bool) -> anyhow::Result<Outcome> {
-    let (named, mut cold) = open(set)?;
-    anyhow::ensure!(cold.is_split(), "\"{}\": no leg was changed without the others", named.name);
+    let (_, mut cold) = open(set)?;
+    let split = cold.is_split();
     let leg = cold.find(leg)?.leg;
     let (report, left) = cold.choose(&in_tree(path)?, leg, &block_device::Unobserved)?;
     let mut out = Output::new(if json { Format::Json } else { Format::Human });
     match (json, left) {
         (true, _) => {
             out.json(&serde_json::json!({ "changed": report.changed + report.removed, "left": left }))
+        }
+        (false, _) if !split => {
+            let changed = report.changed + report.removed;
+            out.line(format_args!(
+                "{} made like the leg that was chosen",
+                plural(changed, "object", "objects")
+            ));
         }
         (false, 0) => out.line("nothing is left to decide: the legs are one set again"),
         (false, left) => out.line(format_args!("{} left to decide", plural(left as u64, "path", "paths"))),
