@@ -15,8 +15,8 @@ use cow_fuse::control::Verdict;
 use cow_fuse::turn::Turns;
 use cow_fuse::workers::Workers;
 use directory::Handles;
-use fuser::{Errno, INodeNo};
-use std::sync::Arc;
+use fuser::{Errno, INodeNo, Notifier};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Longer than any mount lasts.
@@ -36,6 +36,8 @@ struct Shared {
     verdict: Arc<Verdict>,
     handles: Handles,
     turns: Turns,
+    /// What tells the kernel something unasked.
+    notifier: OnceLock<Notifier>,
     /// For fsync.
     workers: Workers,
     /// Owners are the callers', and not who serves.
@@ -53,6 +55,7 @@ impl Tree {
             verdict,
             handles: Handles::default(),
             turns: Turns::default(),
+            notifier: OnceLock::new(),
             workers: Workers::new(WORKERS),
             owners,
         }))

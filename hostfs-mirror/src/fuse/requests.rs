@@ -90,7 +90,11 @@ fn mode(bits: u32) -> Mode {
 impl Served for Tree {
     fn begin(&self) -> Box<dyn Fn(OwnedFd, Notifier) + Send> {
         let shared = self.0.clone();
-        Box::new(move |device, _| shared.turns.watch(device))
+        Box::new(move |device, notifier| {
+            shared.turns.watch(device);
+            // Once a session: there is none before.
+            let _ = shared.notifier.set(notifier);
+        })
     }
 
     fn sync(&self) -> Box<dyn Fn() + Send> {
@@ -463,9 +467,15 @@ impl Filesystem for Tree {
             _ => return reply.error(Errno::EINVAL),
         };
         let at = or_error!(u64::try_from(at).map_err(|_| Errno::ENXIO), reply);
-        self.0.set.seek(&node, at, data, |found| match found {
-            Ok(at) => reply.offset(at as i64),
-            Err(e) => reply.error(errno(e)),
+        self.later(move |shared| {
+            // What was written through a mapping comes here first: the kernel launders what it drops.
+            if let Some(notifier) = shared.notifier.get() {
+                let _ = notifier.inval_inode(INodeNo(node.number()), 0, 0);
+            }
+            shared.set.seek(&node, at, data, |found| match found {
+                Ok(at) => reply.offset(at as i64),
+                Err(e) => reply.error(errno(e)),
+            });
         });
     }
 

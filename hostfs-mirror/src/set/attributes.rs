@@ -108,7 +108,7 @@ impl Set {
             |leg| each(&roster, leg),
             |_| false,
             |answers| {
-                let done = self.settle(answers, || node.regions());
+                let done = self.settle(node.without_strangers(answers), || node.regions());
                 finish(done.and_then(|mut good| match good.is_empty() {
                     true => Err(Errno::IO),
                     false => Ok(good.swap_remove(0).1),

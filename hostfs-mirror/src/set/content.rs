@@ -53,7 +53,7 @@ impl Set {
                         *answer = Err(Errno::NOSPC);
                     }
                 }
-                let done = self.settle(answers, || node.regions());
+                let done = self.settle(node.without_strangers(answers), || node.regions());
                 let done = done.map(|good| good.iter().map(|(_, done)| *done).min().unwrap_or(0));
                 match done {
                     Ok(len) if len == data.len() => self.written(node, offset, data),
@@ -148,7 +148,7 @@ impl Set {
                         *answer = Err(Errno::NOSPC);
                     }
                 }
-                let done = self.settle(answers, || to.0.regions());
+                let done = self.settle(to.0.without_strangers(answers), || to.0.regions());
                 self.unknown(to.0, to.1, len as u64);
                 drop(change);
                 reply(done.map(|good| good.first().map_or(0, |(_, done)| *done)));
@@ -195,7 +195,7 @@ impl Set {
             };
             on.sync(file.as_fd(), data_only)
         });
-        let verdict = judge(answers);
+        let verdict = judge(node.without_strangers(answers));
         if !verdict.failed.is_empty() {
             self.fence_for_good(&verdict.failed)?;
             self.note(&node.regions())?;

@@ -140,7 +140,9 @@ impl Set {
     /// The legs asked before the one that has answered have failed.
     fn heard<T>(&self, mut answers: Answers<T>) -> Result<(usize, T)> {
         let last = answers.pop().ok_or(Errno::IO)?;
-        let failed: Vec<_> = answers.iter().filter_map(|(leg, a)| Some((*leg, *a.as_ref().err()?))).collect();
+        // That a leg does not know an object is no failure of a read: it came back after the object had lost its name.
+        let failed = answers.iter().filter_map(|(leg, a)| Some((*leg, *a.as_ref().err()?)));
+        let failed: Vec<_> = failed.filter(|(_, e)| *e != Errno::STALE).collect();
         match last {
             (leg, Err(e)) if judge::is_failure(e) => {
                 answers.push((leg, Err(e)));

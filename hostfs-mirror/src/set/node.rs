@@ -1,11 +1,13 @@
 //! Objects of the tree: one node is the same object on all legs.
 
+use super::flight::Answers;
 use super::opened::Opened;
 use crate::leg::Result;
 use crate::state::{Region, manifest};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -168,6 +170,14 @@ impl Node {
         names.iter().rev().collect()
     }
 
+    /// Of what has no name, a leg that came back later has nothing: it is not asked.
+    pub(crate) fn without_strangers<T>(&self, answers: Answers<T>) -> Answers<T> {
+        if !self.nameless.load(Ordering::Acquire) || answers.iter().all(|(_, answer)| answer.is_err()) {
+            return answers;
+        }
+        answers.into_iter().filter(|(_, a)| !matches!(a, Err(Errno::STALE))).collect()
+    }
+
     /// What a leg misses that was not there when this was changed.
     pub(crate) fn regions(&self) -> Vec<Region> {
         if self.nameless.load(Ordering::Acquire) {
@@ -309,7 +319,7 @@ impl Nodes {
             }
             node.keep(leg, descriptor);
         }
-        let node = node.ok_or(rustix::io::Errno::NOENT)?;
+        let node = node.ok_or(Errno::NOENT)?;
         node.known.fetch_add(1, Ordering::Relaxed);
         drop(table);
         node.is_at(parent, name);
