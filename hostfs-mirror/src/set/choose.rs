@@ -129,8 +129,15 @@ impl Cold {
     /// [`ColdError`]; killed in between, the path is disputed still.
     pub fn choose(&mut self, path: &Path, leg: Uuid, observer: &dyn Observer) -> Result<(Report, usize)> {
         let mut report = Report::default();
-        let chosen: Vec<Disputed> =
-            self.disputed()?.into_iter().filter(|d| d.path.starts_with(path)).collect();
+        let split = self.is_split();
+        let mut chosen = Vec::new();
+        if split {
+            chosen = self.disputed()?.into_iter().filter(|d| d.path.starts_with(path)).collect();
+        } else {
+            self.recover(observer)?;
+            self.look(path, true, &mut chosen)?;
+        }
+        self.forget_sums(&chosen)?;
         {
             let right = self.parties().into_iter().find(|l| l.uuid() == leg);
             let right = right.ok_or_else(|| ColdError::NoSuchLeg(leg.to_string()))?;

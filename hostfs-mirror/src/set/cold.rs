@@ -251,13 +251,24 @@ impl Cold {
     /// Legs that were apart are one set again, from this generation on.
     pub(crate) fn rejoin(&mut self, parties: &[Uuid], highest: u64) -> Result<()> {
         self.state.generation = self.state.generation.max(highest);
-        for member in self.state.members.iter_mut().filter(|m| parties.contains(&m.leg)) {
-            member.standing = Standing::Live;
+        let mut others = Vec::new();
+        for member in &mut self.state.members {
+            if parties.contains(&member.leg) {
+                member.standing = Standing::Live;
+                continue;
+            }
+            // What was chosen is in no log of the others.
+            others.push(member.leg);
+            if member.standing == Standing::Live {
+                member.standing = Standing::Stale;
+            }
         }
-        self.legs
-            .iter_mut()
-            .filter(|l| parties.contains(&l.slots.state().leg))
-            .for_each(|l| l.claim = Claim::Current);
+        for leg in self.legs.iter_mut().filter(|l| parties.contains(&l.slots.state().leg)) {
+            leg.claim = Claim::Current;
+        }
+        for other in others {
+            self.miss(other, &[Region::whole()])?;
+        }
         self.write(|state| state.clean = true)
     }
 
