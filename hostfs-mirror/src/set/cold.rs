@@ -236,7 +236,7 @@ impl Cold {
             }
         }
         for away in self.away() {
-            self.miss(away, &recover::missed(&regions))?;
+            self.miss(away, &recover::missed(regions.clone()))?;
         }
         self.write(|_| {})?;
         let report = recover::run(&self.sides(), self.state.generation, &regions, observer)?;

@@ -138,7 +138,8 @@ pub(crate) fn weight(side: &Side<'_>, region: &Region) -> Result<u64> {
         if object.is_file() {
             bytes += object.size();
         }
-        if object.is_dir() && region.kind == Kind::Subtree {
+        let enter = region.kind == Kind::Subtree || (region.kind == Kind::Entries && path == region.path);
+        if object.is_dir() && enter {
             todo.extend(side.names(&path, &object)?.into_iter().map(|n| path.join(n)));
         }
     }

@@ -358,7 +358,7 @@ fn create(dir: &StateDir) -> Result<()> {
 fn encode(region: &Region) -> [u8; SLOT] {
     let mut out = [0; SLOT];
     let path = codec::bytes(&region.path);
-    out[4] = 1 + region.kind as u8;
+    out[4] = region.kind.code();
     out[6..8].copy_from_slice(&(path.len() as u16).to_le_bytes());
     out[SLOT_HEADER..SLOT_HEADER + path.len()].copy_from_slice(path);
     let sum = crc32c::crc32c(&out[4..]);
@@ -376,11 +376,7 @@ fn parse_slot(slot: &[u8]) -> Slot {
 fn marked(slot: &[u8]) -> Option<Region> {
     let mut r = Reader(slot);
     let (sum, kind, zero, len) = (r.u32()?, r.u8()?, r.u8()?, r.u16()?);
-    let kind = match kind {
-        1 => Kind::One,
-        2 => Kind::Subtree,
-        _ => return None,
-    };
+    let kind = Kind::of(kind)?;
     let path = codec::path(r.take(usize::from(len))?)?;
     let whole = slot.len() == SLOT && zero == 0 && crc32c::crc32c(&slot[4..]) == sum;
     whole.then_some(Region { path, kind })
