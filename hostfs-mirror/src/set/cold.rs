@@ -362,6 +362,7 @@ impl Cold {
             generation: self.state.generation,
             trust: who.claim != Claim::Fenced,
             hold: &Alone,
+            passes: 2,
         };
         let report = resync::run(&work, &logs, &mut limit)?;
         if !report.undecided.is_empty() {
