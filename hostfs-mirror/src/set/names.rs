@@ -78,7 +78,9 @@ impl Set {
         let from = roster.members[leg].leg()?;
         if node.number() == ROOT {
             let root = from.resolve("".as_ref())?;
-            return Ok(node.keep(leg, Descriptor { fd: Arc::new(Opened::new(root)), access: Access::Path }).fd);
+            return Ok(node
+                .keep(leg, Descriptor { fd: Arc::new(Opened::new(root)), access: Access::Path })
+                .fd);
         }
         let place = node.place().ok_or(Errno::STALE)?;
         let parent = self.object(roster, &place.parent, leg)?;
@@ -265,10 +267,10 @@ impl Set {
         let make = |leg: usize| {
             let (directory, on) = (self.object(&roster, parent, leg)?, roster.members[leg].leg()?);
             umask::set(mask);
-            match what {
+            self.with_room(|| match what {
                 What::File(mode) => on.create(directory.as_fd(), name, mode, owner),
                 What::Other(make) => on.make(directory.as_fd(), name, make, owner),
-            }
+            })
         };
         let access = if matches!(what, What::File(_)) { Access::Write } else { Access::Path };
         let all = |_: &_| false;
@@ -276,9 +278,9 @@ impl Set {
             let path = || path_in(parent, name);
             let told = self.settle(answers, || made(parent, path())).and_then(|good| {
                 let stat = good.first().map(|(_, (_, stat))| *stat).ok_or(Errno::IO)?;
-                let found = good
-                    .into_iter()
-                    .map(|(leg, (fd, stat))| (leg, stat, Descriptor { fd: Arc::new(Opened::new(fd)), access }));
+                let found = good.into_iter().map(|(leg, (fd, stat))| {
+                    (leg, stat, Descriptor { fd: Arc::new(Opened::new(fd)), access })
+                });
                 let node = self.nodes.tell(parent, name, found)?;
                 self.is_dirty(&node);
                 Ok(Listed { node, stat })

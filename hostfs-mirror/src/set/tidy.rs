@@ -100,6 +100,12 @@ impl Set {
     /// Puts everything in order that has been changed so far.
     pub fn tidy(&self) {
         let _one = self.tidying.lock();
+        let nodes = self.end_period();
+        self.nodes.let_forgotten_go(&nodes);
+    }
+
+    /// Ends a period: the nodes that were changed in it.
+    fn end_period(&self) -> Vec<Arc<Node>> {
         let (nodes, marks) = {
             let _gate = self.gate.write();
             self.period.fetch_add(1, Ordering::AcqRel);
@@ -115,13 +121,14 @@ impl Set {
             }
         }
         if marks.is_empty() && !nodes.iter().any(|node| node.rewritten.load(Ordering::Acquire)) {
-            return;
+            return nodes;
         }
         if self.tidy_marked(&nodes, &marks).is_err() {
             // All stays marked, and is put in order with what comes.
             self.marked.lock().extend(marks);
             self.tidier.something_is_dirty();
         }
+        nodes
     }
 
     fn tidy_marked(&self, nodes: &[Arc<Node>], marks: &HashSet<PathBuf>) -> Result<()> {

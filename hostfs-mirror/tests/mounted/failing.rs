@@ -34,7 +34,10 @@ fn work(mounted: &Mounted, at_half: impl FnOnce()) {
         }
     }
     for n in 0..60_u64 {
-        assert_eq!(fs::read_to_string(mounted.at(&format!("d{n}/g"))).expect("read"), n.to_string().repeat(1000));
+        assert_eq!(
+            fs::read_to_string(mounted.at(&format!("d{n}/g"))).expect("read"),
+            n.to_string().repeat(1000)
+        );
         assert_eq!(mounted.at(&format!("f{n}")).exists(), n % 3 != 0);
     }
 }
@@ -48,7 +51,12 @@ fn one_fails(which: usize, fault: Fault, standing: Standing) {
     let mounted = Mounted::new(&place, all);
     work(&mounted, || legs[which].becomes(fault));
     let leg = mounted.leg(which + 1);
-    assert_eq!((leg.standing, mounted.set.status().generation), (standing, 2), "{:?}", mounted.set.status().events);
+    assert_eq!(
+        (leg.standing, mounted.set.status().generation),
+        (standing, 2),
+        "{:?}",
+        mounted.set.status().events
+    );
     assert!(leg.missed > 0);
     // What is found on the legs by who comes later: the one that failed is behind.
     legs[which].becomes(Fault::Sound);
@@ -132,7 +140,9 @@ fn flip(path: PathBuf, at: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 8], at).expect("written");
-    let times = fs::FileTimes::new().set_modified(times.modified().expect("a time")).set_accessed(times.accessed().expect("a time"));
+    let times = fs::FileTimes::new()
+        .set_modified(times.modified().expect("a time"))
+        .set_accessed(times.accessed().expect("a time"));
     file.set_times(times).expect("set");
 }
 

@@ -93,11 +93,23 @@ impl Leg for Faulty {
         self.reads()?;
         self.leg.open(object, flags)
     }
-    fn create(&self, parent: Fd<'_>, name: &OsStr, mode: Mode, owner: Option<Owner>) -> Result<(OwnedFd, Stat)> {
+    fn create(
+        &self,
+        parent: Fd<'_>,
+        name: &OsStr,
+        mode: Mode,
+        owner: Option<Owner>,
+    ) -> Result<(OwnedFd, Stat)> {
         self.writes()?;
         self.leg.create(parent, name, mode, owner)
     }
-    fn make(&self, parent: Fd<'_>, name: &OsStr, what: Make<'_>, owner: Option<Owner>) -> Result<(OwnedFd, Stat)> {
+    fn make(
+        &self,
+        parent: Fd<'_>,
+        name: &OsStr,
+        what: Make<'_>,
+        owner: Option<Owner>,
+    ) -> Result<(OwnedFd, Stat)> {
         self.writes()?;
         self.leg.make(parent, name, what, owner)
     }

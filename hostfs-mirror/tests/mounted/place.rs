@@ -33,7 +33,9 @@ impl Place {
         let (image, path) = (self.at(&format!("{name}.img")), self.directory(name));
         std::fs::File::create(&image).and_then(|f| f.set_len(200 << 20)).expect("made");
         let ok = |c: &mut Command| c.output().is_ok_and(|o| o.status.success());
-        if !ok(Command::new("mkfs.ext4").arg("-q").arg(&image)) || !ok(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path)) {
+        if !ok(Command::new("mkfs.ext4").arg("-q").arg(&image))
+            || !ok(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&path))
+        {
             eprintln!("skipped: no ext4 of its own can be mounted here (root, loop devices, mkfs.ext4)");
             return None;
         }
@@ -46,7 +48,10 @@ impl Place {
     /// A tmpfs of so many bytes.
     pub(crate) fn tmpfs(&mut self, name: &str, size: &str) -> Option<PathBuf> {
         let path = self.directory(name);
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&path)
+            .output();
         if !mounted.is_ok_and(|o| o.status.success()) {
             eprintln!("skipped: no tmpfs can be mounted here (root)");
             return None;
@@ -87,7 +92,13 @@ impl Mounted {
         let options = Options { timeout: Duration::from_secs(1), ..Options::default() };
         let set = Set::open(legs, options).expect("opened");
         let dir = place.directory("mnt");
-        let how = cow_fuse::Options { suid: true, dev: true, allow_other: true, ..cow_fuse::Options::default() };
+        let how = cow_fuse::Options {
+            suid: true,
+            dev: true,
+            allow_other: true,
+            source: "test".into(),
+            ..cow_fuse::Options::default()
+        };
         let at = cow_fuse::attach(&dir, &how).expect("mounted");
         let verdict = Arc::new(cow_fuse::control::Verdict::new().expect("a file in memory"));
         let tree = Tree::new(set.clone(), verdict);
@@ -121,7 +132,8 @@ impl Drop for Mounted {
 
 /// Runs a program, which must end well within so many seconds.
 pub(crate) fn run(seconds: u32, dir: &Path, line: &[&str]) -> String {
-    let output = Command::new("timeout").arg(seconds.to_string()).args(line).current_dir(dir).output().expect("run");
+    let output =
+        Command::new("timeout").arg(seconds.to_string()).args(line).current_dir(dir).output().expect("run");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{line:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text

@@ -17,7 +17,9 @@ fn passes(dir: &Path) -> BTreeSet<String> {
 fn on(legs: usize) {
     let mut place = Place::new();
     let Some(native) = place.ext4("native") else { return };
-    let Some(paths) = (0..legs).map(|n| place.ext4(&format!("leg{n}"))).collect::<Option<Vec<_>>>() else { return };
+    let Some(paths) = (0..legs).map(|n| place.ext4(&format!("leg{n}"))).collect::<Option<Vec<_>>>() else {
+        return;
+    };
     let right = passes(&native);
     let mounted = Mounted::new(&place, locals(&paths));
     let ours = passes(&mounted.dir);
