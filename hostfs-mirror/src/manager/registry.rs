@@ -39,13 +39,17 @@ pub(crate) fn all() -> anyhow::Result<BTreeMap<String, Known>> {
 
 /// Adds a set, or where its legs are now.
 pub(crate) fn add(name: &str, known: Known) -> anyhow::Result<()> {
-    let path = std::env::var_os("HOSTFS_MIRROR_REGISTRY").map_or_else(path, |p| Ok(p.into()))?;
     let mut sets = all()?;
     sets.insert(name.to_owned(), known);
+    save(&sets)
+}
+
+fn save(sets: &BTreeMap<String, Known>) -> anyhow::Result<()> {
+    let path = std::env::var_os("HOSTFS_MIRROR_REGISTRY").map_or_else(path, |p| Ok(p.into()))?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).with_context(|| format!("\"{}\"", parent.display()))?;
     let new = path.with_extension("new");
-    let bytes = serde_json::to_vec_pretty(&sets)?;
+    let bytes = serde_json::to_vec_pretty(sets)?;
     fs::write(&new, bytes)
         .and_then(|()| fs::rename(&new, &path))
         .with_context(|| format!("\"{}\"", path.display()))
@@ -109,4 +113,16 @@ pub(crate) fn find(what: &Path) -> anyhow::Result<Named> {
     states.dedup_by(|(_, a), (_, b)| a.leg == b.leg);
     let legs = states.into_iter().map(|(path, _)| path).collect();
     Ok(Named { name: newest.name.clone(), set, legs, state: newest })
+}
+
+/// Forgets a set.
+pub(crate) fn forget(name: &str) -> anyhow::Result<()> {
+    let mut sets = all()?;
+    sets.remove(name);
+    save(&sets)
+}
+
+/// Forgets all sets, also where the file cannot be read.
+pub(crate) fn anew() -> anyhow::Result<()> {
+    save(&BTreeMap::new())
 }

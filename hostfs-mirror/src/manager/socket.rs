@@ -22,7 +22,8 @@ const MOST: u64 = 1 << 16;
 pub(crate) enum Request {
     Status,
     Fence { leg: String },
-    Online { leg: String },
+    Online { leg: String, rate: Option<u64> },
+    Scrub { path: PathBuf, heal: bool, rate: Option<u64> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,9 +131,12 @@ fn answer(set: &Arc<Set>, request: Request) -> anyhow::Result<Value> {
                 e => anyhow::anyhow!("fencing leg \"{leg}\": {e}"),
             })?;
         }
-        Request::Online { leg } => {
-            let taken = set.take_in(find(&leg)?, None, None, &block_device::Unobserved);
+        Request::Online { leg, rate } => {
+            let taken = set.take_in(find(&leg)?, None, rate, &block_device::Unobserved);
             taken.with_context(|| format!("leg \"{leg}\""))?;
+        }
+        Request::Scrub { path, heal, rate } => {
+            return Ok(serde_json::to_value(set.scrub(&path, heal, rate, &block_device::Unobserved)?)?);
         }
     }
     Ok(serde_json::to_value(set.status())?)

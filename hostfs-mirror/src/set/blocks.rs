@@ -117,6 +117,7 @@ impl<'a> Sources<'a> {
                 }
             }
             limit.spent(moved)?;
+            limit.advance(len as u64)?;
         }
         Ok(copied)
     }

@@ -123,14 +123,21 @@ impl Cold {
     }
 
     /// Gives all parties what one of them has at a path (everything that is disputed, for the root), and joins them when nothing is disputed
-    /// any more. What is left.
+    /// any more. What is left. Without a split brain, it decides what no checksum can.
     ///
     /// # Errors
     /// [`ColdError`]; killed in between, the path is disputed still.
     pub fn choose(&mut self, path: &Path, leg: Uuid, observer: &dyn Observer) -> Result<(Report, usize)> {
         let mut report = Report::default();
-        let chosen: Vec<Disputed> =
-            self.disputed()?.into_iter().filter(|d| d.path.starts_with(path)).collect();
+        let split = self.is_split();
+        let mut chosen = Vec::new();
+        if split {
+            chosen = self.disputed()?.into_iter().filter(|d| d.path.starts_with(path)).collect();
+        } else {
+            self.recover(observer)?;
+            self.look(path, true, &mut chosen)?;
+        }
+        self.forget_sums(&chosen)?;
         {
             let right = self.parties().into_iter().find(|l| l.uuid() == leg);
             let right = right.ok_or_else(|| ColdError::NoSuchLeg(leg.to_string()))?;
@@ -162,11 +169,25 @@ impl Cold {
         if !report.undecided.is_empty() {
             return Err(ColdError::Undecided(report.undecided));
         }
-        let left = self.disputed()?.len();
-        if left == 0 {
+        let left = if split { self.disputed()?.len() } else { 0 };
+        if split && left == 0 {
             self.join(leg)?;
         }
         Ok((report, left))
+    }
+
+    /// Who chooses overrules the checksums.
+    fn forget_sums(&self, chosen: &[Disputed]) -> Result<()> {
+        for leg in self.parties() {
+            let side = leg.side();
+            for d in chosen {
+                if let Some(object) = side.find(&d.path)?.filter(super::side::Object::is_file) {
+                    let key = side.key(&d.path, &object)?;
+                    side.manifest.lock().remove(&[key]).map_err(leg.failed())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Nothing is disputed any more: the parties are one set again. Times of directories are those of the last choice.

@@ -227,9 +227,18 @@ impl Cold {
             return Ok(None);
         }
         let regions = recover::regions(&maps);
+        // One that is not there does not take part.
+        let absent: Vec<Uuid> =
+            self.state.members.iter().map(|m| m.leg).filter(|l| self.leg(*l).is_none()).collect();
+        for member in self.state.members.iter_mut() {
+            if absent.contains(&member.leg) && member.standing == Standing::Live {
+                member.standing = Standing::Stale;
+            }
+        }
         for away in self.away() {
             self.miss(away, &recover::missed(&regions))?;
         }
+        self.write(|_| {})?;
         let report = recover::run(&self.sides(), self.state.generation, &regions, observer)?;
         if !report.undecided.is_empty() {
             return Err(ColdError::Undecided(report.undecided));
@@ -242,13 +251,24 @@ impl Cold {
     /// Legs that were apart are one set again, from this generation on.
     pub(crate) fn rejoin(&mut self, parties: &[Uuid], highest: u64) -> Result<()> {
         self.state.generation = self.state.generation.max(highest);
-        for member in self.state.members.iter_mut().filter(|m| parties.contains(&m.leg)) {
-            member.standing = Standing::Live;
+        let mut others = Vec::new();
+        for member in &mut self.state.members {
+            if parties.contains(&member.leg) {
+                member.standing = Standing::Live;
+                continue;
+            }
+            // What was chosen is in no log of the others.
+            others.push(member.leg);
+            if member.standing == Standing::Live {
+                member.standing = Standing::Stale;
+            }
         }
-        self.legs
-            .iter_mut()
-            .filter(|l| parties.contains(&l.slots.state().leg))
-            .for_each(|l| l.claim = Claim::Current);
+        for leg in self.legs.iter_mut().filter(|l| parties.contains(&l.slots.state().leg)) {
+            leg.claim = Claim::Current;
+        }
+        for other in others {
+            self.miss(other, &[Region::whole()])?;
+        }
         self.write(|state| state.clean = true)
     }
 
@@ -469,27 +489,12 @@ impl Cold {
             self.recover(observer)?;
         }
         let sides = self.sides();
-        let total = count(&sides, top)?;
+        let first = sides.first().ok_or(ColdError::Hopeless)?;
+        let total = resync::weight(first, &Region::subtree(top))? * sides.len() as u64;
         let mut limit = Limit::new(observer, if heal { "scrubbing" } else { "verifying" }, rate, total);
         let scrub = Scrub { sides: &sides, generation: self.state.generation, heal, hold: &Alone };
         Ok(scrub.run(top, &mut limit)?)
     }
-}
-
-/// Bytes of all files at a path and beneath, on all legs: for the progress.
-fn count(sides: &[Side<'_>], top: &Path) -> Result<u64> {
-    let Some(side) = sides.first() else { return Ok(0) };
-    let (mut bytes, mut todo) = (0, vec![top.to_owned()]);
-    while let Some(path) = todo.pop() {
-        let Some(object) = side.find(&path)? else { continue };
-        if object.is_file() {
-            bytes += object.size();
-        }
-        if object.is_dir() {
-            todo.extend(side.names(&path, &object)?.into_iter().map(|n| path.join(n)));
-        }
-    }
-    Ok(bytes * sides.len() as u64)
 }
 
 #[cfg(test)]

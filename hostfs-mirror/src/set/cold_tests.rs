@@ -249,6 +249,55 @@ fn a_choice_goes_on_wherever_it_was_killed() {
     assert!(steps > 20, "{steps}");
 }
 
+/// A third leg that has no part in it has not got what was chosen.
+#[test]
+fn a_leg_that_was_not_there_when_it_was_decided_is_behind() {
+    let disks = Disks::new(3);
+    let stale = |i: usize, others: &[usize]| {
+        let mut cold = disks.open(&[i]);
+        let away: Vec<_> = others.iter().map(|o| cold.state().members[*o].leg).collect();
+        cold.write(|s| {
+            s.members.iter_mut().filter(|m| away.contains(&m.leg)).for_each(|m| m.standing = Standing::Stale)
+        })
+        .expect("written");
+        disks.write(i, "both", format!("by {i}").as_bytes());
+        away.iter().for_each(|leg| cold.miss(*leg, &[Region::one("both")]).expect("noted"));
+    };
+    stale(0, &[1]);
+    stale(1, &[0, 2]);
+    let mut cold = disks.open(&[0, 1]);
+    let second = cold.find("2").expect("second").leg;
+    assert_eq!(cold.choose(Path::new(""), second, &Unobserved).expect("chosen").1, 0);
+    drop(cold);
+    assert_eq!(disks.standings(&[0, 1, 2]), [Claim::Current, Claim::Current, Claim::Behind]);
+    let mut cold = disks.open(&[0, 1, 2]);
+    let third = cold.find("3").expect("third").leg;
+    cold.resync(third, None, &Unobserved).expect("resynced");
+    drop(cold);
+    assert_eq!(disks.read(2, "both"), b"by 1");
+    disks.assert_equal(0, 2, "resynced");
+}
+
+/// What scrub cannot decide somebody can.
+#[test]
+fn a_file_that_is_wrong_everywhere_is_chosen() {
+    let disks = Disks::new(2);
+    disks.open(&[0, 1]).scrub(Path::new(""), true, None, &Unobserved).expect("learned");
+    for i in 0..2 {
+        let path = disks.path(i).join("d/b");
+        let time = fs::metadata(&path).expect("there").modified().expect("a time");
+        disks.write(i, "d/b", &vec![8 + i as u8; 150_000]);
+        fs::File::options().write(true).open(path).expect("opened").set_modified(time).expect("set");
+    }
+    let mut cold = disks.open(&[0, 1]);
+    assert!(!cold.scrub(Path::new(""), true, None, &Unobserved).expect("scrubbed").undecided.is_empty());
+    let second = cold.find("2").expect("second").leg;
+    cold.choose(Path::new("d/b"), second, &Unobserved).expect("chosen");
+    assert_eq!(disks.read(0, "d/b"), vec![9; 150_000]);
+    let report = cold.scrub(Path::new(""), true, None, &Unobserved).expect("scrubbed");
+    assert!(report.wrong.is_empty() && report.undecided.is_empty(), "{report:?}");
+}
+
 #[test]
 fn a_leg_of_another_set_is_refused_by_its_name() {
     let (disks, others) = (Disks::new(1), Disks::new(1));

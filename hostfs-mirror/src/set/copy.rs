@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// What work on legs came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Report {
     /// Objects that were looked at.
     pub objects: u64,
@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 /// Wrong bytes on a leg.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Wrong {
     /// On which leg.
     pub leg: PathBuf,
@@ -51,7 +51,7 @@ pub struct Wrong {
 }
 
 /// A path at which no checksum says which leg is right.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Undecided {
     /// Where.
     pub path: PathBuf,
@@ -177,7 +177,11 @@ impl<'a> Copier<'a, '_> {
 
     /// The object at a path: a directory with its attributes only.
     pub(crate) fn one(&mut self, path: &Path) -> Result<()> {
-        held(self.hold, path, || self.one_held(path))
+        let before = self.report.changed;
+        let done = held(self.hold, path, || self.one_held(path));
+        // However many steps that took.
+        self.report.changed = self.report.changed.min(before + 1);
+        done
     }
 
     fn one_held(&mut self, path: &Path) -> Result<()> {
@@ -337,7 +341,7 @@ impl<'a> Copier<'a, '_> {
             && let (Some(a), Some(b)) = (self.source().known(path, right)?, self.to.known(path, there)?)
             && a.sums == b.sums
         {
-            return Ok(());
+            return self.limit.advance(right.size());
         }
         let others: Vec<_> = self.from[1..].iter().copied().chain([self.to]).collect();
         let sources = Sources::open(path, (self.source(), right), &others)?;

@@ -15,6 +15,7 @@ pub mod cold;
 pub mod compare;
 mod content;
 mod copy;
+pub mod explain;
 mod fence;
 mod flight;
 mod judge;

@@ -8,7 +8,7 @@ use super::limit::Limit;
 use super::links::Links;
 use super::recover::settle;
 use super::side::{Error, Result, Side};
-use crate::state::{self, MissedLog, Region, StateDir};
+use crate::state::{self, Kind, MissedLog, Region, StateDir};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 
@@ -92,7 +92,9 @@ pub fn run<'a>(work: &Work<'a, '_>, missed: &dyn Missed, limit: &mut Limit<'a>) 
             break;
         }
         for batch in todo.chunks(BATCH) {
-            copier.limit.more(batch.len() as u64);
+            for region in batch {
+                copier.limit.more(weight(&from[0], region)?);
+            }
             let copied = copy(&mut copier, missed, batch, &mut stuck).and_then(|()| settle(&to));
             if let Err(e) = copied {
                 // What is on the leg may be lost again: it has missed all of them still.
@@ -124,9 +126,23 @@ fn copy(
             missed.put_back(region)?;
             stuck.insert(region.clone());
         }
-        copier.limit.advance(1)?;
     }
     Ok(())
+}
+
+/// Bytes of the files in a region.
+pub(crate) fn weight(side: &Side<'_>, region: &Region) -> Result<u64> {
+    let (mut bytes, mut todo) = (0, vec![region.path.clone()]);
+    while let Some(path) = todo.pop() {
+        let Some(object) = side.find(&path)? else { continue };
+        if object.is_file() {
+            bytes += object.size();
+        }
+        if object.is_dir() && region.kind == Kind::Subtree {
+            todo.extend(side.names(&path, &object)?.into_iter().map(|n| path.join(n)));
+        }
+    }
+    Ok(bytes)
 }
 
 /// Whether an error is one of the leg that is resynced, and not of one that it is copied from.

@@ -16,6 +16,10 @@ struct Disks(tempfile::TempDir);
 
 impl Disks {
     fn new(n: usize) -> Disks {
+        // As the program does.
+        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        limit.current = limit.maximum;
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("a limit");
         let disks = Disks(tempfile::tempdir().expect("a directory"));
         let legs: Vec<_> = (0..n).map(|i| disks.add(i)).collect();
         create("set", &legs, 1).expect("made");

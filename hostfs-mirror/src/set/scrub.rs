@@ -246,7 +246,12 @@ impl Scrub<'_, '_> {
         let base = best.map_or(0, |(i, _)| i);
         for (i, copy) in copies.iter().enumerate().filter(|(i, _)| *i != base) {
             let differences = differ(&copies[base], copy)?;
-            if differences.is_empty() {
+            // The same bytes at another time: times are levelled, as the engine does.
+            if differences == [Difference::Mtime] && self.heal {
+                let change = times_of(&copies[base].object);
+                copy.side.leg.change(copy.object.fd.as_fd(), &change).map_err(copy.side.failed(path))?;
+            }
+            if differences.is_empty() || differences == [Difference::Mtime] {
                 continue;
             }
             // Nobody vouches for either, or somebody for both alike.

@@ -156,6 +156,32 @@ impl Set {
         result
     }
 
+    /// Holds the files of all live legs against their checksums while others work, and heals what is wrong if that is wanted.
+    ///
+    /// # Errors
+    /// A leg's errors.
+    pub fn scrub(
+        &self,
+        top: &Path,
+        heal: bool,
+        rate: Option<u64>,
+        observer: &dyn Observer,
+    ) -> Result<Report, Error> {
+        // What the manifests do not know yet they learn first.
+        self.tidy();
+        let roster = self.roster();
+        let sides: Vec<_> = roster.live.iter().filter_map(|l| roster.members[*l].side().ok()).collect();
+        let mut limit = Limit::new(observer, "scrubbing", rate, 0);
+        let scrub = super::scrub::Scrub { sides: &sides, generation: roster.generation, heal, hold: self };
+        let report = scrub.run(top, &mut limit)?;
+        for w in &report.wrong {
+            let healed = if w.healed { "healed" } else { "not healed" };
+            let (leg, path) = (w.leg.display(), w.path.display());
+            self.event(format!("{leg} had wrong bytes in \"{path}\" at {}: {healed}", w.offset));
+        }
+        Ok(report)
+    }
+
     /// Opens the leg anew, and asks it how it stands.
     fn find_again(
         &self,

@@ -122,16 +122,7 @@ impl Manifest {
     /// # Errors
     /// The host's errors. Damage is none: see [`damaged`](Self::damaged).
     pub fn open(state: &StateDir) -> Result<Self> {
-        let mut this = Self {
-            dir: state.subdir(DIR)?,
-            segments: HashMap::new(),
-            last: 0,
-            end: 0,
-            index: HashMap::new(),
-            bytes: 0,
-            live: 0,
-            damaged: 0,
-        };
+        let mut this = Self::none(state.subdir(DIR)?);
         let mut numbers: Vec<u32> = Vec::new();
         for name in this.dir.names()? {
             match name.parse() {
@@ -158,6 +149,26 @@ impl Manifest {
             this.compact()?;
         }
         Ok(this)
+    }
+
+    /// A leg's manifest as it is, for who only looks: also while another has the leg.
+    ///
+    /// # Errors
+    /// The host's errors.
+    pub fn peek(state: &StateDir) -> Result<Self> {
+        let dir = state.subdir(DIR)?;
+        let mut this = Self::none(dir);
+        let mut numbers: Vec<u32> = this.dir.names()?.iter().filter_map(|n| n.parse().ok()).collect();
+        numbers.sort_unstable();
+        for n in numbers {
+            this.load(n)?;
+        }
+        Ok(this)
+    }
+
+    fn none(dir: StateDir) -> Self {
+        let (segments, index) = (HashMap::new(), HashMap::new());
+        Self { dir, segments, last: 0, end: 0, index, bytes: 0, live: 0, damaged: 0 }
     }
 
     /// How many records or segments could not be read when it was opened.

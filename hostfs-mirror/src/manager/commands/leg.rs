@@ -11,7 +11,7 @@ pub(crate) fn fence(o: &Leg) -> anyhow::Result<Outcome> {
 }
 
 pub(crate) fn online(o: &Leg) -> anyhow::Result<Outcome> {
-    tell(o, &Request::Online { leg: o.leg.clone() })
+    tell(o, &Request::Online { leg: o.leg.clone(), rate: None })
 }
 
 fn tell(o: &Leg, request: &Request) -> anyhow::Result<Outcome> {

@@ -18,19 +18,25 @@ pub(crate) fn run(o: &Status) -> anyhow::Result<Outcome> {
         out.line("There are no sets (hostfs-mirror create NAME LEG LEG makes one).");
     }
     for named in sets {
-        let mut status = match ask(named.set, &Request::Status)? {
-            Some(status) => status,
-            None => resting(&named),
-        };
-        if let Some(status) = status.as_object_mut() {
-            status.entry("mounted").or_insert(json!(true));
-        }
+        let status = status_of(&named)?;
         match o.json {
             true => out.json(&status),
             false => show(&mut out, &status),
         }
     }
     Ok(Outcome::Success)
+}
+
+/// How a set is, by the process that serves it, or by its legs.
+pub(crate) fn status_of(named: &Named) -> anyhow::Result<Value> {
+    let mut status = match ask(named.set, &Request::Status)? {
+        Some(status) => status,
+        None => resting(named),
+    };
+    if let Some(status) = status.as_object_mut() {
+        status.entry("mounted").or_insert(json!(true));
+    }
+    Ok(status)
 }
 
 /// A set that nobody serves, by what its newest leg says.
