@@ -224,6 +224,7 @@ impl Set {
             roster.members[leg].leg()?.list(object.as_fd())
         };
         self.ask(&roster, list, |answer| {
+            self.was_read(directory);
             drop(gate);
             reply(answer.map(|(_, mut entries)| {
                 entries.retain(|entry| !Set::is_hidden(directory, &entry.name));
@@ -241,6 +242,7 @@ impl Set {
             roster.members[leg].leg()?.read_link(object.as_fd())
         };
         self.ask(&roster, read, |answer| {
+            self.was_read(node);
             drop(gate);
             reply(answer.map(|(_, text)| text));
         });
