@@ -83,7 +83,8 @@ pub struct Attachment {
 /// # Errors
 /// [`MountError`]; nothing is mounted then.
 pub fn attach(directory: &Path, options: &Options) -> Result<Attachment, MountError> {
-    let dead = || MountError::Dead { directory: directory.to_owned(), program: options.program.unwrap_or(PROGRAM) };
+    let dead =
+        || MountError::Dead { directory: directory.to_owned(), program: options.program.unwrap_or(PROGRAM) };
     let failed = |e: Errno| match e {
         Errno::NOTCONN => dead(),
         e => MountError::Mount { directory: directory.to_owned(), source: e.into() },

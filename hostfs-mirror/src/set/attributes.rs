@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Mode, Stat, StatVfs, Timespec, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A time that is to be set.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +110,8 @@ impl Set {
             |_| false,
             |answers| {
                 let done = self.settle(node.without_strangers(answers), || node.regions());
+                // Its manifest has its attributes too.
+                node.rewritten.store(true, Ordering::Release);
                 finish(done.and_then(|mut good| match good.is_empty() {
                     true => Err(Errno::IO),
                     false => Ok(good.swap_remove(0).1),

@@ -35,7 +35,15 @@ impl Set {
         let roster = change.roster.clone();
         let write = |leg: usize| {
             let (file, on) = (self.content(&roster, node, leg, Access::Write)?, roster.members[leg].leg()?);
-            let done = on.write(file.as_fd(), data, offset)?;
+            let done = self.with_room(|| match on.write(file.as_fd(), data, offset) {
+                Ok(done) if done < data.len() => Err(Errno::NOSPC),
+                done => done,
+            });
+            // Where there is not room for all, there may be for a part.
+            let done = match done {
+                Err(Errno::NOSPC) => on.write(file.as_fd(), data, offset)?,
+                done => done?,
+            };
             if kill {
                 kill_privileges(on, &file)?;
             }
@@ -68,6 +76,19 @@ impl Set {
                 reply(done);
             },
         );
+    }
+
+    /// Does something that needs room on a leg. What has just lost its last name is given back a moment later: then it is done again.
+    pub(crate) fn with_room<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        for _ in 0..20 {
+            match work() {
+                Err(Errno::NOSPC | Errno::DQUOT) if self.nodes.is_freeing() => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                done => return done,
+            }
+        }
+        work()
     }
 
     /// No leg had room for all of what was written, and some had more than others: all end where the shortest does.

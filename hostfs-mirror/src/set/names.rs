@@ -224,6 +224,7 @@ impl Set {
             roster.members[leg].leg()?.list(object.as_fd())
         };
         self.ask(&roster, list, |answer| {
+            self.was_read(directory);
             drop(gate);
             reply(answer.map(|(_, mut entries)| {
                 entries.retain(|entry| !Set::is_hidden(directory, &entry.name));
@@ -241,6 +242,7 @@ impl Set {
             roster.members[leg].leg()?.read_link(object.as_fd())
         };
         self.ask(&roster, read, |answer| {
+            self.was_read(node);
             drop(gate);
             reply(answer.map(|(_, text)| text));
         });
@@ -267,10 +269,10 @@ impl Set {
         let make = |leg: usize| {
             let (directory, on) = (self.object(&roster, parent, leg)?, roster.members[leg].leg()?);
             umask::set(mask);
-            match what {
+            self.with_room(|| match what {
                 What::File(mode) => on.create(directory.as_fd(), name, mode, owner),
                 What::Other(make) => on.make(directory.as_fd(), name, make, owner),
-            }
+            })
         };
         let access = if matches!(what, What::File(_)) { Access::Write } else { Access::Path };
         let all = |_: &_| false;

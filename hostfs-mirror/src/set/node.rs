@@ -12,6 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a node's descriptor on a leg is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,8 +225,13 @@ impl Node {
     pub(crate) fn close(&self) {
         let found = self.number == ROOT || !self.places.read().is_empty();
         if found && !self.nameless.load(Ordering::Acquire) {
-            self.descriptors.iter().for_each(|slot| *slot.write() = None);
+            self.let_go_of_all();
         }
+    }
+
+    /// Closes all of its descriptors.
+    fn let_go_of_all(&self) {
+        self.descriptors.iter().for_each(|slot| *slot.write() = None);
     }
 
     /// Lets go of what it has of a leg.
@@ -247,6 +253,9 @@ pub(crate) struct Nodes {
     root: Arc<Node>,
     legs: usize,
     table: Mutex<Table>,
+    /// Files without a name that are just being closed, and when the last one was.
+    freeing: AtomicU64,
+    freed: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -267,7 +276,7 @@ impl Nodes {
         let root = Arc::new(Node::new(ROOT, FileType::Directory, None, legs));
         let mut table = Table { next: OWN_NUMBERS, ..Table::default() };
         table.by_number.insert(ROOT, root.clone());
-        Nodes { root, legs, table: Mutex::new(table) }
+        Nodes { root, legs, table: Mutex::new(table), freeing: AtomicU64::new(0), freed: Mutex::new(None) }
     }
 
     pub(crate) fn root(&self) -> &Arc<Node> {
@@ -351,17 +360,42 @@ impl Nodes {
             return;
         }
         let mut table = self.table.lock();
-        let Some(node) = table.by_number.get(&number) else { return };
+        let Some(node) = table.by_number.get(&number).cloned() else { return };
         if node.known.fetch_sub(count, Ordering::Relaxed) > count {
             return;
         }
-        let node = table.by_number.remove(&number);
-        for key in table.inodes.remove(&number).unwrap_or_default() {
-            table.by_inode.remove(&key);
+        let nameless = node.nameless.load(Ordering::Acquire);
+        // One that is to be put in order yet is the same object if it is looked up before that.
+        if nameless || !node.dirty.load(Ordering::Acquire) {
+            table.remove(number);
         }
-        // Its descriptors are closed when the last who has it is done with it, and not under this lock.
+        // Descriptors are not closed under this lock: where the last one goes, so does the file.
         drop(table);
-        drop(node);
+        if nameless {
+            self.freeing.fetch_add(1, Ordering::AcqRel);
+            node.let_go_of_all();
+            *self.freed.lock() = Some(Instant::now());
+            self.freeing.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Those of these nodes that nobody knows any more.
+    pub(crate) fn let_forgotten_go(&self, nodes: &[Arc<Node>]) {
+        let mut table = self.table.lock();
+        for node in nodes {
+            if node.known.load(Ordering::Relaxed) == 0
+                && !node.dirty.load(Ordering::Acquire)
+                && node.number != ROOT
+            {
+                table.remove(node.number);
+            }
+        }
+    }
+
+    /// Whether files are just being given back, or were a moment ago: there may be room again soon.
+    pub(crate) fn is_freeing(&self) -> bool {
+        self.freeing.load(Ordering::Acquire) > 0
+            || self.freed.lock().is_some_and(|at| at.elapsed() < Duration::from_millis(100))
     }
 
     /// Nothing that is known of a leg holds any longer.
@@ -378,6 +412,15 @@ impl Nodes {
 }
 
 impl Table {
+    fn remove(&mut self, number: u64) {
+        self.by_number.remove(&number);
+        for key in self.inodes.remove(&number).unwrap_or_default() {
+            if self.by_inode.get(&key) == Some(&number) {
+                self.by_inode.remove(&key);
+            }
+        }
+    }
+
     fn find_or_make(
         &mut self,
         key: Inode,

@@ -23,8 +23,11 @@ pub(crate) fn on_each<T: Send + 'static>(
     for &leg in legs {
         let (job, sender, own) = (job.clone(), sender.clone(), roster.clone());
         roster.members[leg].workers.run(move || {
+            let answer = job(&own, leg);
+            // Who hears it may want the legs for himself.
+            drop((own, job));
             // Nobody listens to who is late.
-            let _ = sender.send((leg, job(&own, leg)));
+            let _ = sender.send((leg, answer));
         });
     }
     drop(sender);

@@ -100,6 +100,12 @@ impl Set {
     /// Puts everything in order that has been changed so far.
     pub fn tidy(&self) {
         let _one = self.tidying.lock();
+        let nodes = self.end_period();
+        self.nodes.let_forgotten_go(&nodes);
+    }
+
+    /// Ends a period: the nodes that were changed in it.
+    fn end_period(&self) -> Vec<Arc<Node>> {
         let (nodes, marks) = {
             let _gate = self.gate.write();
             self.period.fetch_add(1, Ordering::AcqRel);
@@ -115,13 +121,14 @@ impl Set {
             }
         }
         if marks.is_empty() && !nodes.iter().any(|node| node.rewritten.load(Ordering::Acquire)) {
-            return;
+            return nodes;
         }
         if self.tidy_marked(&nodes, &marks).is_err() {
             // All stays marked, and is put in order with what comes.
             self.marked.lock().extend(marks);
             self.tidier.something_is_dirty();
         }
+        nodes
     }
 
     fn tidy_marked(&self, nodes: &[Arc<Node>], marks: &HashSet<PathBuf>) -> Result<()> {
@@ -191,7 +198,8 @@ impl Set {
     fn write_manifests(&self, roster: &Arc<Roster>, nodes: &[Arc<Node>]) -> Result<()> {
         let mut entries: Vec<Vec<(Key, Entry)>> = vec![Vec::new(); roster.members.len()];
         for node in nodes {
-            let rewritten = node.kind() == FileType::RegularFile && !node.nameless.load(Ordering::Acquire);
+            let rewritten = node.kind() == FileType::RegularFile && node.rewritten.load(Ordering::Acquire);
+            let rewritten = rewritten && !node.nameless.load(Ordering::Acquire);
             if !rewritten || node.dirty.load(Ordering::Acquire) {
                 continue;
             }
@@ -199,6 +207,8 @@ impl Set {
             if let Ok(Some(known)) = self.entries_of(roster, node) {
                 known.into_iter().for_each(|(leg, key, entry)| entries[leg].push((key, entry)));
             }
+            // To read it has left a time behind.
+            self.level_times(node);
         }
         for (&leg, entries) in roster.live.iter().zip(roster.live.iter().map(|leg| &entries[*leg])) {
             let files = roster.members[leg].files()?;
@@ -219,7 +229,7 @@ impl Set {
             return Ok(None);
         }
         node.rewritten.store(false, Ordering::Release);
-        let (mut entries, mut known) = (Vec::new(), self.known_sums(node));
+        let (mut entries, mut known) = (Vec::new(), self.with_sums(roster, node, |known| known.clone()));
         for &leg in &roster.live {
             let (file, on) = (self.content(roster, node, leg, Access::Read)?, roster.members[leg].leg()?);
             let stat = on.stat(file.as_fd())?;
@@ -258,13 +268,6 @@ impl Set {
         let known = known.into_iter().map(|(at, sum)| (at, Sum { read: false, ..sum })).collect();
         *node.sums.lock() = Sums::Known(known);
         Ok(Some(entries))
-    }
-
-    fn known_sums(&self, node: &Node) -> Known {
-        match &*node.sums.lock() {
-            Sums::Known(known) => known.clone(),
-            Sums::Unknown => Known::default(),
-        }
     }
 }
 

@@ -181,12 +181,19 @@ impl Set {
     }
 
     /// A read may have changed the access time on one leg.
-    fn was_read(&self, node: &Arc<Node>) {
-        self.is_dirty(node);
+    pub(crate) fn was_read(&self, node: &Arc<Node>) {
+        if !self.options.read_only {
+            self.is_dirty(node);
+        }
     }
 
     /// Does something with what is known of a file's blocks, from its manifest if nobody has looked yet.
-    fn with_sums<T>(&self, roster: &Roster, node: &Arc<Node>, work: impl FnOnce(&mut Known) -> T) -> T {
+    pub(crate) fn with_sums<T>(
+        &self,
+        roster: &Roster,
+        node: &Arc<Node>,
+        work: impl FnOnce(&mut Known) -> T,
+    ) -> T {
         let mut sums = node.sums.lock();
         if matches!(*sums, Sums::Unknown) {
             let found =

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What is at a path.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 struct Object {
     mode: u32,
     owner: (u32, u32),
@@ -17,6 +17,18 @@ struct Object {
     device: u64,
     content: Vec<u8>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Object { mode, owner, links, mtime, atime, device, content, xattrs } = self;
+        let sum = hostfs_mirror::state::manifest::sum(content);
+        write!(
+            f,
+            "mode {mode:o} owner {owner:?} links {links} mtime {mtime:?} atime {atime:?} device {device} "
+        )?;
+        write!(f, "{} bytes with sum {sum:x} {xattrs:?}", content.len())
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

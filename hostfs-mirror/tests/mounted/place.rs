@@ -92,8 +92,13 @@ impl Mounted {
         let options = Options { timeout: Duration::from_secs(1), ..Options::default() };
         let set = Set::open(legs, options).expect("opened");
         let dir = place.directory("mnt");
-        let how =
-            cow_fuse::Options { suid: true, dev: true, allow_other: true, ..cow_fuse::Options::default() };
+        let how = cow_fuse::Options {
+            suid: true,
+            dev: true,
+            allow_other: true,
+            source: "test".into(),
+            ..cow_fuse::Options::default()
+        };
         let at = cow_fuse::attach(&dir, &how).expect("mounted");
         let verdict = Arc::new(cow_fuse::control::Verdict::new().expect("a file in memory"));
         let tree = Tree::new(set.clone(), verdict);
