@@ -6,7 +6,7 @@ use super::member::{Files, Member};
 use super::resync::{self, Missed};
 use super::roster::Roster;
 use super::split::{Claim, claims};
-use super::{Error, Set, recover};
+use super::{Error, Set};
 use crate::leg::{Leg, Local};
 use crate::state::{self, LegState, MissedLog, Region, Slots, Standing, StateDir, Uuid};
 use block_device::Observer;
@@ -275,12 +275,10 @@ impl Set {
         Ok(report)
     }
 
-    /// The leg has everything, and nobody changes anything: it is live.
+    /// The leg has everything, durably, and nobody changes anything: it is live.
     fn let_in(&self, leg: usize, member: &Arc<Member>) -> Result<(), TakeInError> {
         let _membership = self.membership.lock();
         let mut next = Roster::clone(&self.roster());
-        let side = member.side().map_err(TakeInError::Unwritable)?;
-        recover::settle(&side)?;
         next.see();
         next.members[leg] = member.clone();
         next.standings[leg] = Standing::Live;
