@@ -72,7 +72,7 @@ impl Cold {
     pub fn disputed(&self) -> Result<Vec<Disputed>> {
         let mut found = Vec::new();
         for region in self.disputed_regions()? {
-            self.look(&region.path, region.kind == Kind::Subtree, &mut found)?;
+            self.look(&region.path, region.kind != Kind::One, &mut found)?;
         }
         found.sort_by(|a, b| a.path.cmp(&b.path));
         found.dedup_by(|a, b| a.path == b.path);

@@ -236,7 +236,7 @@ impl Cold {
             }
         }
         for away in self.away() {
-            self.miss(away, &recover::missed(&regions))?;
+            self.miss(away, &recover::missed(regions.clone()))?;
         }
         self.write(|_| {})?;
         let report = recover::run(&self.sides(), self.state.generation, &regions, observer)?;
@@ -362,6 +362,7 @@ impl Cold {
             generation: self.state.generation,
             trust: who.claim != Claim::Fenced,
             hold: &Alone,
+            passes: 2,
         };
         let report = resync::run(&work, &logs, &mut limit)?;
         if !report.undecided.is_empty() {

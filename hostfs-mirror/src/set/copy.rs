@@ -111,6 +111,7 @@ impl<'a> Copier<'a, '_> {
     pub(crate) fn region(&mut self, region: &Region) -> Result<()> {
         match region.kind {
             Kind::One => self.one(&region.path),
+            Kind::Entries => self.entries(&region.path, false),
             Kind::Subtree => self.tree(&region.path),
         }?;
         self.settle_times()
@@ -119,7 +120,7 @@ impl<'a> Copier<'a, '_> {
     /// A region of an intent map: a directory's own entries, or a tree.
     pub(crate) fn intent(&mut self, region: &Region) -> Result<()> {
         match region.kind {
-            Kind::One => self.entries(&region.path, false),
+            Kind::One | Kind::Entries => self.entries(&region.path, false),
             Kind::Subtree => self.tree(&region.path),
         }?;
         self.settle_times()

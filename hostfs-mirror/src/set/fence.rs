@@ -3,11 +3,11 @@
 
 use super::member::Member;
 use super::roster::Roster;
-use super::{Set, parallel};
+use super::{Set, parallel, recover};
 use crate::leg::Result;
 use crate::state::{MissedLog, Region, Standing};
 use rustix::io::Errno;
-use std::collections::hash_map;
+use std::collections::{BTreeSet, hash_map};
 use std::sync::Arc;
 
 /// How a leg stands after it has failed like that: what it has is right but old, or nobody knows.
@@ -33,6 +33,15 @@ impl Set {
     }
 
     fn put_away(&self, failed: &[(usize, Errno)], standing: impl Fn(Errno) -> Standing) -> Result<()> {
+        self.line_out(failed, standing)?;
+        // What was written there of late may not be durable there: it is what the others still have marked.
+        let roster = self.roster();
+        let maps = roster.live.iter().filter_map(|leg| roster.members[*leg].files.as_ref());
+        let marks: BTreeSet<Region> = maps.flat_map(|files| files.intent.list().regions).collect();
+        self.note(&recover::missed(marks))
+    }
+
+    fn line_out(&self, failed: &[(usize, Errno)], standing: impl Fn(Errno) -> Standing) -> Result<()> {
         let _membership = self.membership.lock();
         let mut next = Roster::clone(&self.roster());
         // Somebody else may have been faster.

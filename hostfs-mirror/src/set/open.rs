@@ -268,7 +268,7 @@ impl Set {
                 return Ok(());
             }
             let regions = recover::regions(&maps);
-            self.note(&recover::missed(&regions)).map_err(OpenError::Unwritable)?;
+            self.note(&recover::missed(regions.clone())).map_err(OpenError::Unwritable)?;
             let sides: Vec<_> =
                 roster.live.iter().filter_map(|leg| roster.members[*leg].side().ok()).collect();
             match recover::run(&sides, roster.generation, &regions, &block_device::Unobserved) {

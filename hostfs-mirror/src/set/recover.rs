@@ -29,10 +29,11 @@ pub fn regions(maps: &[Option<Marks>]) -> BTreeSet<Region> {
     all
 }
 
-/// What a stale leg is to be thought to have missed, for marks that were set when the others crashed.
-pub fn missed(regions: &BTreeSet<Region>) -> Vec<Region> {
-    // In the missed log a directory stands for itself alone; what was in it is not known.
-    regions.iter().map(|r| Region::subtree(&r.path)).collect()
+/// What a leg may not have that is away now, for what is marked in the maps of the others: what was written to it there may not have been
+/// durable yet.
+pub fn missed(marks: impl IntoIterator<Item = Region>) -> Vec<Region> {
+    let of = |r: Region| if r.kind == Kind::One { Region::entries(r.path) } else { r };
+    marks.into_iter().map(of).collect()
 }
 
 /// Makes the live legs equal in these regions; the first is the primary. When this returns, all is durable, and the maps may be cleared.

@@ -72,21 +72,23 @@ pub struct Work<'a, 'b> {
     pub trust: bool,
     /// Who keeps others away from a file.
     pub hold: &'b dyn Hold,
+    /// How often the log is gone through, while others may add to it faster than it can be copied.
+    pub passes: usize,
 }
 
-/// Copies what a leg missed, until its logs are empty or only hold what nobody can decide. Whether it has everything then is for the caller
+/// Copies what a leg missed, until its logs are empty or only hold what nobody can decide, or so many passes are over. Whether it has everything then is for the caller
 /// to see, when nobody writes: `missed.list()` is empty.
 ///
 /// # Errors
 /// A leg's errors, or that it was stopped; what was done stays done.
 pub fn run<'a>(work: &Work<'a, '_>, missed: &dyn Missed, limit: &mut Limit<'a>) -> Result<Report> {
-    let Work { from, to, generation, trust, hold } = *work;
+    let Work { from, to, generation, trust, hold, passes } = *work;
     let mut report = Report::default();
     let mut stuck: BTreeSet<Region> = BTreeSet::new();
     let (links, touched) = (Links::default(), BTreeSet::new());
     let report_to = &mut report;
     let mut copier = Copier { from, to, generation, trust, hold, limit, report: report_to, links, touched };
-    loop {
+    for _ in 0..passes {
         let todo: Vec<Region> = missed.list().into_iter().filter(|r| !stuck.contains(r)).collect();
         if todo.is_empty() {
             break;
@@ -138,7 +140,8 @@ pub(crate) fn weight(side: &Side<'_>, region: &Region) -> Result<u64> {
         if object.is_file() {
             bytes += object.size();
         }
-        if object.is_dir() && region.kind == Kind::Subtree {
+        let enter = region.kind == Kind::Subtree || (region.kind == Kind::Entries && path == region.path);
+        if object.is_dir() && enter {
             todo.extend(side.names(&path, &object)?.into_iter().map(|n| path.join(n)));
         }
     }

@@ -78,7 +78,7 @@ fn resync(legs: &Legs) -> Result<Report> {
 }
 
 fn work<'a, 'b>(from: &'b [Side<'a>], to: Side<'a>, hold: &'b dyn Hold) -> Work<'a, 'b> {
-    Work { from, to, generation: 2, trust: false, hold }
+    Work { from, to, generation: 2, trust: false, hold, passes: 9 }
 }
 
 fn miss(legs: &Legs, missed: &[Region]) {

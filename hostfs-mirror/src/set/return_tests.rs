@@ -171,7 +171,7 @@ fn a_leg_comes_back_under_load() {
     std::thread::scope(|scope| {
         let (tree, stop) = (&tree, &stop);
         scope.spawn(move || {
-            for i in 0.. {
+            for i in 0..3000 {
                 tree.write(&format!("d/new{}", i % 200), format!("again {i}").as_bytes());
                 tree.file("d/e", &format!("during{i}"), b"during");
                 if stop.load(Ordering::Acquire) {

@@ -236,6 +236,10 @@ impl Set {
         self.tidy();
         let _gate = self.gate.write();
         let last = self.copy_missed(member, &logs, &Alone, None, observer)?;
+        if let Some(left) = logs.list().first() {
+            let first = format!("\"{}\" could not be copied", left.path.display());
+            return Err(TakeInError::Undecided(logs.list().len(), first));
+        }
         report.objects += last.objects;
         report.changed += last.changed;
         self.let_in(leg, member)?;
@@ -257,7 +261,8 @@ impl Set {
         let report = {
             let trust = roster.members.iter().position(|m| m.uuid == member.uuid);
             let trust = trust.is_some_and(|leg| roster.standings[leg] != Standing::Fenced);
-            let work = resync::Work { from: &from, to, generation: roster.generation, trust, hold };
+            let work =
+                resync::Work { from: &from, to, generation: roster.generation, trust, hold, passes: 3 };
             resync::run(&work, logs, &mut limit)?
         };
         if let Some(first) = report.undecided.first() {

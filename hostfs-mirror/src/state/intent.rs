@@ -76,15 +76,17 @@ struct Mark {
 }
 
 impl IntentMap {
-    /// Opens a leg's map, and makes it where there is none or its size is wrong: what it marked must have been
-    /// read with [`IntentMap::read`] before.
+    /// Opens a leg's map, and makes it where there is none. One that is damaged is made anew, and marks everything.
     ///
     /// # Errors
     /// The host's errors.
     pub fn open(dir: &StateDir) -> Result<Self> {
         let found = Self::read(dir)?;
-        if found.is_none_or(|marks| marks.damaged > 0) {
-            create(dir)?;
+        match found {
+            Some(marks) if marks.damaged == 0 => {}
+            // What it marked is not known: until it is cleared, everything.
+            Some(_) => create(dir, Some(&Region::whole()))?,
+            None => create(dir, None)?,
         }
         let file = dir.file(FILE, OFlags::RDWR)?.ok_or_else(|| Error::bad(FILE, "it went away"))?;
         let bytes = dir.read(FILE, file_len())?.unwrap_or_default();
@@ -349,8 +351,9 @@ fn header() -> Vec<u8> {
 }
 
 /// Its blocks are written, not only allocated: a write into an unwritten extent needs the journal too.
-fn create(dir: &StateDir) -> Result<()> {
+fn create(dir: &StateDir, mark: Option<&Region>) -> Result<()> {
     let mut bytes = header();
+    bytes.extend(mark.into_iter().flat_map(encode));
     bytes.resize(file_len() as usize, 0);
     dir.replace(FILE, &bytes)
 }
@@ -358,7 +361,7 @@ fn create(dir: &StateDir) -> Result<()> {
 fn encode(region: &Region) -> [u8; SLOT] {
     let mut out = [0; SLOT];
     let path = codec::bytes(&region.path);
-    out[4] = 1 + region.kind as u8;
+    out[4] = region.kind.code();
     out[6..8].copy_from_slice(&(path.len() as u16).to_le_bytes());
     out[SLOT_HEADER..SLOT_HEADER + path.len()].copy_from_slice(path);
     let sum = crc32c::crc32c(&out[4..]);
@@ -376,11 +379,7 @@ fn parse_slot(slot: &[u8]) -> Slot {
 fn marked(slot: &[u8]) -> Option<Region> {
     let mut r = Reader(slot);
     let (sum, kind, zero, len) = (r.u32()?, r.u8()?, r.u8()?, r.u16()?);
-    let kind = match kind {
-        1 => Kind::One,
-        2 => Kind::Subtree,
-        _ => return None,
-    };
+    let kind = Kind::of(kind)?;
     let path = codec::path(r.take(usize::from(len))?)?;
     let whole = slot.len() == SLOT && zero == 0 && crc32c::crc32c(&slot[4..]) == sum;
     whole.then_some(Region { path, kind })

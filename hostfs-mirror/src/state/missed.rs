@@ -195,7 +195,7 @@ fn batch<'a>(regions: impl IntoIterator<Item = &'a Region>) -> Vec<u8> {
         let fits = |p: &&std::path::Path| codec::bytes(p).len() <= usize::from(u16::MAX);
         let path = region.path.ancestors().find(fits).unwrap_or(std::path::Path::new(""));
         let kind = if path == region.path { region.kind } else { Kind::Subtree };
-        record(&mut out, 1 + kind as u8, codec::bytes(path));
+        record(&mut out, kind.code(), codec::bytes(path));
     }
     record(&mut out, END, &[]);
     out
@@ -215,10 +215,8 @@ fn parse_record(bytes: &[u8]) -> Option<(Option<Region>, usize)> {
         return None;
     }
     let region = match kind {
-        1 => Some(Region { path: codec::path(path)?, kind: Kind::One }),
-        2 => Some(Region { path: codec::path(path)?, kind: Kind::Subtree }),
         END => None,
-        _ => return None,
+        kind => Some(Region { path: codec::path(path)?, kind: Kind::of(kind)? }),
     };
     Some((region, HEADER + len))
 }

@@ -23,9 +23,10 @@ fn what_is_added_is_read_until_it_is_removed() {
     let s = scratch();
     let mut log = MissedLog::open(&s.dir, LEG).expect("made");
     log.add(&s.dir, &[Region::one("a"), Region::one("b/c")]).expect("added");
-    log.add(&s.dir, &[Region::one("a"), Region::subtree("d")]).expect("added");
+    log.add(&s.dir, &[Region::one("a"), Region::subtree("d"), Region::entries("e/f")]).expect("added");
     log.sync().expect("synced");
     let mut all = regions(&["a", "b/c"]);
+    all.insert(Region::entries("e/f"));
     all.insert(Region::subtree("d"));
     assert_eq!((read(&s), log.list()), (all.clone(), &all));
     let mut log = MissedLog::open(&s.dir, LEG).expect("opened");

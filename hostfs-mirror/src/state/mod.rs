@@ -35,8 +35,25 @@ pub enum Kind {
     /// In the intent map: the directory's own entries, and the files directly in it. In a missed log: the
     /// object at the path (or that there is none), not what is beneath.
     One,
+    /// In a missed log: the directory's own entries, and the files directly in it.
+    Entries,
     /// Everything at the path and beneath. The root's subtree is the whole tree.
     Subtree,
+}
+
+impl Kind {
+    /// Its number on the disk.
+    fn code(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Subtree => 2,
+            Self::Entries => 4,
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        [Self::One, Self::Entries, Self::Subtree].into_iter().find(|k| k.code() == code)
+    }
 }
 
 /// A path relative to the leg's root (empty for the root itself), and how much it stands for.
@@ -52,6 +69,11 @@ impl Region {
     /// The object or directory at a path.
     pub fn one(path: impl Into<std::path::PathBuf>) -> Self {
         Self { path: path.into(), kind: Kind::One }
+    }
+
+    /// A directory's entries, and the files directly in it.
+    pub fn entries(path: impl Into<std::path::PathBuf>) -> Self {
+        Self { path: path.into(), kind: Kind::Entries }
     }
 
     /// Everything at a path and beneath.
