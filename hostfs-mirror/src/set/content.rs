@@ -80,7 +80,7 @@ impl Set {
 
     /// Does something that needs room on a leg. What has just lost its last name is given back a moment later: then it is done again.
     pub(crate) fn with_room<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        for _ in 0..20 {
+        for _ in 0..200 {
             match work() {
                 Err(Errno::NOSPC | Errno::DQUOT) if self.nodes.is_freeing() => {
                     std::thread::sleep(std::time::Duration::from_millis(5));

@@ -54,11 +54,12 @@ impl Victim {
     }
 
     /// The name is gone.
-    fn lost(&self, parent: &Arc<Node>, name: &OsStr, stat: &Stat) {
+    fn lost(&self, set: &Set, parent: &Arc<Node>, name: &OsStr, stat: &Stat) {
         if let Some(node) = self.0.get() {
             node.is_gone_from(parent, name);
             if node.is_directory() || stat.st_nlink <= 1 {
                 node.nameless.store(true, Ordering::Release);
+                set.nodes.frees();
             }
         }
     }
@@ -368,7 +369,7 @@ impl Set {
                 if let Ok(good) = &done
                     && let Some((_, stat)) = good.first()
                 {
-                    victim.lost(parent, name, stat);
+                    victim.lost(self, parent, name, stat);
                 }
                 drop(change);
                 reply(done.map(drop));
@@ -435,7 +436,7 @@ impl Set {
                         }
                         stat => {
                             if let Some(stat) = stat {
-                                replaced.lost(to.0, to.1, &stat);
+                                replaced.lost(self, to.0, to.1, &stat);
                             }
                             moved.0.get().inspect(|node| node.has_moved(from, to));
                         }

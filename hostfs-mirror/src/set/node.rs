@@ -374,7 +374,7 @@ impl Nodes {
         if nameless {
             self.freeing.fetch_add(1, Ordering::AcqRel);
             node.let_go_of_all();
-            *self.freed.lock() = Some(Instant::now());
+            self.frees();
             self.freeing.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -392,10 +392,15 @@ impl Nodes {
         }
     }
 
+    /// What has lost its last name is given back soon: the kernel says when.
+    pub(crate) fn frees(&self) {
+        *self.freed.lock() = Some(Instant::now());
+    }
+
     /// Whether files are just being given back, or were a moment ago: there may be room again soon.
     pub(crate) fn is_freeing(&self) -> bool {
         self.freeing.load(Ordering::Acquire) > 0
-            || self.freed.lock().is_some_and(|at| at.elapsed() < Duration::from_millis(100))
+            || self.freed.lock().is_some_and(|at| at.elapsed() < Duration::from_millis(500))
     }
 
     /// Nothing that is known of a leg holds any longer.

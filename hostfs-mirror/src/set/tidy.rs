@@ -4,7 +4,7 @@
 //! checksums, and then its marks are cleared, unless the new period has set them again.
 
 use super::flight::fly;
-use super::node::{Access, Known, Node, Sum, Sums};
+use super::node::{Access, Node, Sum, Sums};
 use super::roster::Roster;
 use super::verify::mtime;
 use super::{Set, judge, parallel};
