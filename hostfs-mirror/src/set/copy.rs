@@ -248,7 +248,7 @@ impl<'a> Copier<'a, '_> {
         for name in names {
             count += u64::from(self.to.find(name)?.is_some_and(|o| o.stat.st_ino == there.stat.st_ino));
         }
-        Ok(count >= there.stat.st_nlink as u64)
+        Ok(count >= there.stat.st_nlink)
     }
 
     /// Another name of the object is there already: this one is linked to it.
@@ -430,7 +430,7 @@ impl<'a> Copier<'a, '_> {
             }
             gone = parent;
         }
-        if self.to.find(gone)?.is_some() { self.remove(&gone.to_owned()) } else { Ok(()) }
+        if self.to.find(gone)?.is_some() { self.remove(gone) } else { Ok(()) }
     }
 
     /// Removes an object, and all that is in it.

@@ -192,10 +192,9 @@ impl Slots {
     /// errors.
     pub fn open(dir: &StateDir) -> Result<Self> {
         let file = dir.file(FILE, OFlags::RDWR)?.ok_or(Error::NoLeg)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(Error::InUse),
-            // A file system without locks has none to tell by.
-            Ok(()) | Err(_) => {}
+        // A file system without locks has none to tell by.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(Error::InUse);
         }
         Self::from_file(file)
     }
