@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
+use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -322,10 +323,7 @@ impl Nodes {
                 Some(node) => node,
                 None => node.insert(table.find_or_make(key, kind, parent, name, self.legs)),
             };
-            if !table.by_inode.contains_key(&key) {
-                table.by_inode.insert(key, node.number);
-                table.inodes.entry(node.number).or_default().push(key);
-            }
+            table.know(key, node.number);
             node.keep(leg, descriptor);
         }
         let node = node.ok_or(Errno::NOENT)?;
@@ -383,10 +381,10 @@ impl Nodes {
     pub(crate) fn let_forgotten_go(&self, nodes: &[Arc<Node>]) {
         let mut table = self.table.lock();
         for node in nodes {
-            if node.known.load(Ordering::Relaxed) == 0
-                && !node.dirty.load(Ordering::Acquire)
-                && node.number != ROOT
-            {
+            let is_over = node.known.load(Ordering::Relaxed) == 0 && !node.dirty.load(Ordering::Acquire);
+            // Its number may have been given to another one since.
+            let has = table.by_number.get(&node.number).is_some_and(|known| Arc::ptr_eq(known, node));
+            if is_over && has && node.number != ROOT {
                 table.remove(node.number);
             }
         }
@@ -417,6 +415,14 @@ impl Nodes {
 }
 
 impl Table {
+    /// An inode of a leg is that node, unless it is known to be another.
+    fn know(&mut self, key: Inode, number: u64) {
+        if let Entry::Vacant(new) = self.by_inode.entry(key) {
+            new.insert(number);
+            self.inodes.entry(number).or_default().push(key);
+        }
+    }
+
     fn remove(&mut self, number: u64) {
         self.by_number.remove(&number);
         for key in self.inodes.remove(&number).unwrap_or_default() {

@@ -197,7 +197,7 @@ impl Set {
         let mut sums = node.sums.lock();
         if matches!(*sums, Sums::Unknown) {
             let found =
-                roster.live.iter().find_map(|&leg| self.from_manifest(roster, node, leg).ok().flatten());
+                roster.live.iter().find_map(|&leg| self.manifest_of(roster, node, leg).ok().flatten());
             *sums = Sums::Known(found.unwrap_or_default());
         }
         match &mut *sums {
@@ -207,7 +207,7 @@ impl Set {
     }
 
     /// What a leg's manifest says of its file, if that is what it was.
-    fn from_manifest(&self, roster: &Roster, node: &Arc<Node>, leg: usize) -> Result<Option<Known>> {
+    fn manifest_of(&self, roster: &Roster, node: &Arc<Node>, leg: usize) -> Result<Option<Known>> {
         let member = &roster.members[leg];
         if member.files()?.manifest.lock().is_empty() {
             return Ok(None);
