@@ -76,6 +76,25 @@ fn different_blocks_of_one_file_heal_each_other() {
     assert!(legs.legs.iter().all(|l| l.read("d/f") == right));
 }
 
+/// A leg without checksums of its own helps where its bytes are those that the wrong leg should have, and not otherwise.
+#[test]
+fn an_unknown_copy_heals_only_what_its_bytes_are_right_for() {
+    let legs = Legs::new(2);
+    legs.on_all(|l| l.write("f", &[3; LEN]));
+    legs.legs[0].learn("f", 1);
+    legs.legs[0].rot("f", 10);
+    legs.legs[0].rot("f", 70_000);
+    legs.legs[1].rot("f", 70_001);
+    let report = scrub(&legs, true);
+    assert_eq!(
+        report.wrong.iter().map(|w| (w.offset, w.healed)).collect::<Vec<_>>(),
+        [(0, true), (65_536, false)]
+    );
+    assert_eq!(report.undecided.len(), 1, "{report:?}");
+    assert_eq!(legs.legs[0].read("f")[10], 3);
+    assert_ne!(legs.legs[0].read("f")[70_000], 3);
+}
+
 #[test]
 fn a_block_that_is_wrong_everywhere_is_reported_and_left() {
     let legs = legs(2);

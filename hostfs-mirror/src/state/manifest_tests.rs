@@ -71,6 +71,22 @@ fn compaction_keeps_what_holds_and_makes_it_small() {
     assert_eq!((again.bytes, again.live), (bytes, live), "the accounts are those of a fresh look");
 }
 
+/// A crash after compaction may leave any of the segments that it made obsolete: they say nothing any more.
+#[test]
+fn segments_from_before_a_compaction_are_obsolete() {
+    let s = scratch();
+    let mut m = Manifest::open(&s.dir).expect("made");
+    m.put(&[(key(1), entry(1)), (key(2), entry(2))]).expect("put");
+    let before = segment(&s, 1);
+    m.remove(&[key(2)]).expect("removed");
+    m.compact().expect("compacted");
+    drop(m);
+    put_segment(&s, 1, &before);
+    let m = Manifest::open(&s.dir).expect("opened");
+    assert_eq!(all(&m), BTreeMap::from([(key(1), entry(1))]));
+    assert_eq!(s.dir.subdir(DIR).expect("dir").names().expect("names").len(), 1);
+}
+
 /// Wherever work stops, each key has the entry from before or the one after.
 #[test]
 fn whatever_stops_it_entries_are_the_old_or_the_new() {
