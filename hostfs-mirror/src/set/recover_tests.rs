@@ -108,9 +108,12 @@ fn a_checksum_overrules_the_primary() {
 fn maps_make_up_for_one_another() {
     let (a, b) = (Region::one("a"), Region::one("b"));
     let bad = Some(Marks { regions: vec![], damaged: 3 });
-    assert_eq!(regions(&[marks(&[a.clone()]), marks(&[b.clone()])]), BTreeSet::from([a.clone(), b]));
-    assert_eq!(regions(&[bad.clone(), marks(&[a.clone()])]), BTreeSet::from([a.clone()]));
-    assert_eq!(regions(&[None, marks(&[a.clone()])]), BTreeSet::from([a]));
+    assert_eq!(
+        regions(&[marks(std::slice::from_ref(&a)), marks(std::slice::from_ref(&b))]),
+        BTreeSet::from([a.clone(), b])
+    );
+    assert_eq!(regions(&[bad.clone(), marks(std::slice::from_ref(&a))]), BTreeSet::from([a.clone()]));
+    assert_eq!(regions(&[None, marks(std::slice::from_ref(&a))]), BTreeSet::from([a]));
     assert_eq!(regions(&[bad, None]), BTreeSet::from([Region::whole()]));
     let beneath =
         marks(&[Region::subtree("d"), Region::one("d/e"), Region::subtree("d/f"), Region::one("dx")]);
