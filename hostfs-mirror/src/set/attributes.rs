@@ -194,6 +194,12 @@ impl Set {
 
     /// Room and what is used: of the leg that has the least left.
     pub fn room(&self, reply: impl FnOnce(Result<StatVfs>) + Send) {
+        // What has just lost its last name is room already, to whoever asks.
+        for _ in 0..10 {
+            if self.nodes.is_freeing() {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
         let roster = self.roster();
         let room = |leg: usize| roster.members[leg].leg()?.room();
         fly(
