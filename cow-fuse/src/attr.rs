@@ -23,7 +23,8 @@ pub(crate) fn generation(inode: &Inode) -> Generation {
     Generation(inode.generation.into())
 }
 
-pub(crate) fn file_type(mode: u16) -> FileType {
+/// What the kind in a mode is.
+pub fn file_type(mode: u16) -> FileType {
     match mode & 0xf000 {
         0x4000 => FileType::Directory,
         0xa000 => FileType::Symlink,
@@ -55,30 +56,37 @@ pub(crate) fn attr(inode: &Inode, owner: Option<Owner>) -> FileAttr {
         nlink: inode.links.into(),
         uid,
         gid,
-        // new_encode_dev (linux/kdev_t.h).
-        rdev: minor & 0xff | major << 8 | (minor & !0xff) << 12,
+        rdev: device_number(major, minor),
         // A page: what the kernel reads and writes, whatever the blocks on the disk.
         blksize: 4096,
         flags: 0,
     }
 }
 
+/// A device as the kernel wants it: new_encode_dev (linux/kdev_t.h).
+pub fn device_number(major: u32, minor: u32) -> u32 {
+    minor & 0xff | major << 8 | (minor & !0xff) << 12
+}
+
 /// Major and minor number of a device as the kernel sends it.
-pub(crate) fn device(rdev: u32) -> (u32, u32) {
+pub fn device(rdev: u32) -> (u32, u32) {
     ((rdev & 0xf_ff00) >> 8, rdev & 0xff | rdev >> 12 & 0xf_ff00)
 }
 
 fn to_system(t: Time) -> SystemTime {
-    match u64::try_from(t.sec) {
-        Ok(sec) => UNIX_EPOCH + Duration::new(sec, t.nsec),
-        Err(_) => {
-            UNIX_EPOCH - Duration::from_secs(t.sec.unsigned_abs()) + Duration::from_nanos(t.nsec.into())
-        }
+    system_time(t.sec, t.nsec)
+}
+
+/// A time for the kernel: seconds since 1970, and nanoseconds after those.
+pub fn system_time(sec: i64, nsec: u32) -> SystemTime {
+    match u64::try_from(sec) {
+        Ok(sec) => UNIX_EPOCH + Duration::new(sec, nsec),
+        Err(_) => UNIX_EPOCH - Duration::from_secs(sec.unsigned_abs()) + Duration::from_nanos(nsec.into()),
     }
 }
 
 /// A time that the kernel has sent.
-pub(crate) fn from_kernel(t: SystemTime) -> Time {
+pub fn from_kernel(t: SystemTime) -> Time {
     match t.duration_since(UNIX_EPOCH) {
         Ok(d) => Time { sec: d.as_secs() as i64, nsec: d.subsec_nanos() },
         // fuser 0.18 takes the nanoseconds away where they are to be added (time.rs, "TODO: 1_000_000_000 - nsec").
@@ -96,8 +104,7 @@ mod tests {
     #[test]
     fn device_numbers_come_back() {
         for (major, minor) in [(1, 3), (8, 1), (259, 70_000), (0xfff, 0xf_ffff)] {
-            let rdev = minor & 0xff | major << 8 | (minor & !0xff) << 12;
-            assert_eq!(device(rdev), (major, minor));
+            assert_eq!(device(device_number(major, minor)), (major, minor));
         }
     }
 

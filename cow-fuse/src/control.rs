@@ -26,7 +26,7 @@ impl Verdict {
     }
 
     /// The value of the attribute.
-    pub(crate) fn attribute(&self) -> String {
+    pub fn attribute(&self) -> String {
         format!("{} {}", std::process::id(), self.0.as_raw_fd())
     }
 
@@ -88,6 +88,6 @@ impl Server {
 }
 
 /// Not for others to set.
-pub(crate) fn is_ours(name: &[u8]) -> bool {
+pub fn is_ours(name: &[u8]) -> bool {
     name == ATTRIBUTE.as_bytes()
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`attach`]: mounts a directory, as root by mount(2), else with `fusermount3`. [`detach`] ends that.
 //! * [`Session`]: answers the kernel until the directory is unmounted.
+//! * [`served`], [`turn`], [`workers`], [`attr`]: for file systems of other crates (hostfs-mirror) too.
 //! * [`control`]: how who unmounts finds the process that serves a directory, and hears how it ended.
 //!
 //! Who answers, and on which thread: one thread reads `/dev/fuse` and answers what memory can answer; it looks for the next request
@@ -11,23 +12,26 @@
 //! How it is used: docs/mount.md. What of POSIX is there: docs/posix.md.
 
 mod acl;
-mod attr;
+pub mod attr;
 mod awake;
+pub mod background;
 mod commit;
 pub mod control;
 mod disk;
+mod ending;
 mod errno;
 mod files;
 mod listing;
 mod lookups;
 mod mountpoint;
-mod served;
+pub mod served;
 mod session;
-mod turn;
-mod workers;
+pub mod turn;
+pub mod workers;
 
 pub use commit::Interval;
 pub use disk::Disk;
+pub use ending::{UnmountError, unmount};
 pub use files::{Files, Owner, Settings};
 pub use mountpoint::{Attachment, MountError, Options, attach, detach};
 pub use session::Session;

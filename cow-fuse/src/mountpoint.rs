@@ -12,8 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Type of the mounts, as /proc/mounts shows it behind `fuse.`.
-const SUBTYPE: &str = "cowtool";
+/// Whose mounts they are, where nobody says.
+const PROGRAM: &str = "cowtool";
 const HELPER: &str = "fusermount3";
 
 /// What a mount is like.
@@ -21,6 +21,8 @@ const HELPER: &str = "fusermount3";
 pub struct Options {
     /// What is mounted, as /proc/mounts shows it.
     pub source: String,
+    /// Whose mount it is, as /proc/mounts shows it behind `fuse.`; cowtool's, if nobody says.
+    pub program: Option<&'static str>,
     /// Nothing is written.
     pub read_only: bool,
     /// Others than who mounts may enter.
@@ -49,8 +51,13 @@ pub enum MountError {
         source: io::Error,
     },
     /// A server that was killed is still mounted there.
-    #[error("\"{}\" is still mounted, and what served it is gone: cowtool umount \"{}\"", .0.display(), .0.display())]
-    Dead(PathBuf),
+    #[error("\"{}\" is still mounted, and what served it is gone: {program} umount \"{}\"", directory.display(), directory.display())]
+    Dead {
+        /// Where.
+        directory: PathBuf,
+        /// With what it is unmounted.
+        program: &'static str,
+    },
     /// `fusermount3` is not there.
     #[error("an ordinary user needs fusermount3 to mount (Debian: apt-get install fuse3): {0}")]
     NoHelper(io::Error),
@@ -76,15 +83,17 @@ pub struct Attachment {
 /// # Errors
 /// [`MountError`]; nothing is mounted then.
 pub fn attach(directory: &Path, options: &Options) -> Result<Attachment, MountError> {
+    let dead =
+        || MountError::Dead { directory: directory.to_owned(), program: options.program.unwrap_or(PROGRAM) };
     let failed = |e: Errno| match e {
-        Errno::NOTCONN => MountError::Dead(directory.to_owned()),
+        Errno::NOTCONN => dead(),
         e => MountError::Mount { directory: directory.to_owned(), source: e.into() },
     };
     // Its attributes may still be known: an answer is asked for that nobody keeps.
     if crate::control::Server::of(directory)
         .is_err_and(|e| e.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()))
     {
-        return Err(MountError::Dead(directory.to_owned()));
+        return Err(dead());
     }
     let target = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mode = fstat(target.map_err(failed)?).map_err(failed)?.st_mode;
@@ -123,7 +132,7 @@ fn by_mount(directory: &Path, options: &Options, mode: u32) -> Result<Option<Own
     match mount(
         options.source.as_str(),
         directory,
-        format!("fuse.{SUBTYPE}").as_str(),
+        format!("fuse.{}", options.program.unwrap_or(PROGRAM)).as_str(),
         flags,
         data.as_c_str(),
     ) {
@@ -153,7 +162,8 @@ fn by_helper(directory: &Path, options: &Options) -> Result<OwnedFd, MountError>
 fn helper_options(options: &Options) -> String {
     // Commas separate options, and fusermount3 takes a backslash for what it is.
     let source = options.source.replace('\\', "\\\\").replace(',', "\\,");
-    let mut out = format!("fsname={source},subtype={SUBTYPE},default_permissions");
+    let program = options.program.unwrap_or(PROGRAM);
+    let mut out = format!("fsname={source},subtype={program},default_permissions");
     for (set, option) in [
         (options.read_only, ",ro"),
         (options.allow_other, ",allow_other"),

@@ -4,7 +4,7 @@ use fuser::{Filesystem, InitFlags, KernelConfig, Notifier};
 use std::os::fd::OwnedFd;
 
 /// What a session does with its file system, beside handing requests to it.
-pub(crate) trait Served: Filesystem {
+pub trait Served: Filesystem {
     /// To be called once it is mounted, with the device and with what tells the kernel something unasked.
     fn begin(&self) -> Box<dyn Fn(OwnedFd, Notifier) + Send>;
 
@@ -21,13 +21,13 @@ const MAX_WRITE: u32 = 1 << 20;
 const BACKGROUND: u16 = 64;
 
 /// Asks for something, if the kernel has it.
-pub(crate) fn want(config: &mut KernelConfig, flag: InitFlags) {
+pub fn want(config: &mut KernelConfig, flag: InitFlags) {
     // An old kernel does without.
     let _ = config.add_capabilities(flag);
 }
 
 /// What is good for every file system that nobody else changes.
-pub(crate) fn configure(config: &mut KernelConfig) {
+pub fn configure(config: &mut KernelConfig) {
     let wanted = [
         InitFlags::FUSE_ASYNC_DIO,
         InitFlags::FUSE_PARALLEL_DIROPS,

@@ -20,7 +20,7 @@ const VAIN: u32 = 4;
 const MOST: u32 = 64;
 /// The requests of a session.
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub struct Turns {
     /// `/dev/fuse`, where looking makes sense: there is another CPU, on which the next request may be made.
     device: OnceLock<OwnedFd>,
     /// What keeps the CPU of who waits for an answer awake.
@@ -33,7 +33,7 @@ pub(crate) struct Turns {
 
 impl Turns {
     /// From now on there is a device to look at.
-    pub(crate) fn watch(&self, device: OwnedFd) {
+    pub fn watch(&self, device: OwnedFd) {
         if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
             // Once a session: there is none before.
             let _ = self.device.set(device);
@@ -42,7 +42,7 @@ impl Turns {
     }
 
     /// Begins a request.
-    pub(crate) fn begin(&self) -> Turn<'_> {
+    pub fn begin(&self) -> Turn<'_> {
         if let Some(Some(awake)) = self.awake.get() {
             awake.count();
         }
@@ -78,7 +78,7 @@ impl Turns {
 }
 
 /// A request that is being answered.
-pub(crate) struct Turn<'a>(&'a Turns);
+pub struct Turn<'a>(&'a Turns);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {

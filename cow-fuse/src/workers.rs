@@ -1,4 +1,6 @@
 //! A few threads for what waits: the one that reads requests goes on meanwhile.
+//!
+//! Public for hostfs-mirror, which has some for each leg.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -16,20 +18,26 @@ struct Queue {
 }
 
 /// The threads. They end when this is dropped, after all that was handed to them.
-pub(crate) struct Workers {
+pub struct Workers {
     shared: Arc<(Mutex<Queue>, Condvar)>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     most: usize,
 }
 
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
 impl Workers {
     /// None yet; up to `most` once there is work.
-    pub(crate) fn new(most: usize) -> Workers {
+    pub fn new(most: usize) -> Workers {
         Workers { shared: Arc::default(), threads: Mutex::default(), most }
     }
 
     /// Has something done. Where there can be no thread for it, here.
-    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         let (queue, cond) = &*self.shared;
         let mut queue = queue.lock();
         let waiting = queue.jobs.len();
@@ -54,13 +62,13 @@ impl Workers {
             return Ok(false);
         }
         let shared = self.shared.clone();
-        let thread = std::thread::Builder::new().name("cow-fuse".into()).spawn(move || work(&shared))?;
+        let thread = std::thread::Builder::new().name("worker".into()).spawn(move || work(&shared))?;
         threads.push(thread);
         Ok(true)
     }
 
     /// Waits until all is done. Nothing may be handed in any more.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.shared.0.lock().over = true;
         self.shared.1.notify_all();
         for thread in std::mem::take(&mut *self.threads.lock()) {

@@ -1,10 +1,11 @@
 //! The process that serves a mount.
 
 use super::plan::Plan;
-use super::{background, source};
+use super::source;
 use anyhow::Context as _;
 use block_device::BlockDevice;
 use cli_common::{Outcome, complain};
+use cow_fuse::background;
 use cow_fuse::control::Verdict;
 use cow_fuse::{Attachment, Disk, Files, Interval, Options, Owner, Session, Settings, attach, detach};
 use cow_ops::volume;
@@ -61,6 +62,7 @@ fn options(plan: &Plan) -> Options {
     let source = std::fs::canonicalize(source).unwrap_or_else(|_| source.clone());
     Options {
         source: source.display().to_string(),
+        program: None,
         read_only: !plan.write,
         allow_other: plan.allow_other,
         suid: plan.suid,
@@ -107,32 +109,15 @@ fn serve(
     // Not to keep whatever directory this was started in.
     std::env::set_current_dir("/").context("/")?;
     if served {
-        background::ready()?;
+        background::ready().context("telling that the mount is there")?;
     }
     let stopped = signals.forever().next();
     let done = match stopped {
-        Some(_) => stop(session, dir),
+        Some(_) => session.stop(dir),
         None => session.finish(),
     };
     // Who unmounts reads it; if that cannot be written, he hears nothing, which is not taken for good.
     let _ = verdict.say(done.as_ref().err().map(String::as_str));
     done.map_err(|why| anyhow::anyhow!("{why}"))?;
     Ok(Outcome::Success)
-}
-
-/// Unmounts because a signal wants it.
-fn stop(session: Session, dir: &Path) -> Result<(), String> {
-    // What the kernel has yet to write, while it still can.
-    if let Ok(root) = std::fs::File::open(dir) {
-        let _ = rustix::fs::syncfs(&root);
-    }
-    session.sync();
-    match detach(dir, false) {
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {
-            let _ = detach(dir, true);
-            session.abandon()
-        }
-        // Somebody else was faster, if it failed.
-        _ => session.finish(),
-    }
 }

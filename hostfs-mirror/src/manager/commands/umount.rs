@@ -1,0 +1,25 @@
+//! `hostfs-mirror umount`
+
+use crate::options::Umount;
+use anyhow::{Context as _, anyhow, bail};
+use cli_common::Outcome;
+use cow_fuse::UnmountError;
+
+pub(crate) fn run(o: &Umount) -> anyhow::Result<Outcome> {
+    let path = std::path::absolute(&o.dir).with_context(|| format!("\"{}\"", o.dir.display()))?;
+    let dir = path.display();
+    match cow_fuse::unmount(&path, o.lazy) {
+        Ok(()) => Ok(Outcome::Success),
+        Err(UnmountError::NotOurs) => bail!("\"{dir}\" is no mount of hostfs-mirror's"),
+        Err(UnmountError::Killed) => bail!(
+            "\"{dir}\" is unmounted; what served it had been killed: the next mount compares what was being changed then"
+        ),
+        Err(UnmountError::Busy) => bail!(
+            "\"{dir}\" is in use: something in it is open, or somebody's directory (fuser -vm \"{dir}\" says whose); --lazy detaches it all the same"
+        ),
+        Err(UnmountError::Unfinished(why)) => {
+            bail!("\"{dir}\" is unmounted, but not all legs are in order: {why}")
+        }
+        Err(e) => Err(anyhow!(e).context(format!("unmounting \"{dir}\""))),
+    }
+}
