@@ -65,7 +65,7 @@ fuzz:
 	for crate in $(FUZZED); do $$crate/fuzz/run.sh 60 || exit 1; done
 
 install: all
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin target/release/uml_moo target/release/cowtool target/release/uml-kernel
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(addprefix target/release/,uml_moo cowtool uml-kernel hostfs-mirror)
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -d $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/cowtool man $(DESTDIR)$(PREFIX)/share/man/man1
