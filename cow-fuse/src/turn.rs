@@ -9,7 +9,7 @@ use crate::awake::Awake;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// As long as one looks: some times what it costs to be woken.
@@ -25,6 +25,8 @@ pub struct Turns {
     device: OnceLock<OwnedFd>,
     /// What keeps the CPU of who waits for an answer awake.
     awake: OnceLock<Option<Awake>>,
+    /// A thread is looking: of several, the others sleep.
+    looking: AtomicBool,
     /// Looked in vain so often, one after the other.
     vain: AtomicU32,
     /// Not to be looked so often.
@@ -56,23 +58,35 @@ impl Turns {
             self.skip.store(skip - 1, Ordering::Relaxed);
             return;
         }
-        let begun = Instant::now();
-        loop {
-            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let mut fds = [PollFd::new(device, PollFlags::IN)];
-            if poll(&mut fds, Some(&now)) != Ok(0) {
-                self.vain.store(0, Ordering::Relaxed);
-                return;
-            }
-            if begun.elapsed() > WHILE {
-                break;
-            }
-            std::hint::spin_loop();
+        if self.looking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let found = Turns::next(device);
+        self.looking.store(false, Ordering::Relaxed);
+        if found {
+            self.vain.store(0, Ordering::Relaxed);
+            return;
         }
         let vain = self.vain.load(Ordering::Relaxed) + 1;
         self.vain.store(vain, Ordering::Relaxed);
         if vain > VAIN {
             self.skip.store((vain - VAIN).min(MOST), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the next request comes in a little while.
+    fn next(device: &OwnedFd) -> bool {
+        let begun = Instant::now();
+        loop {
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let mut fds = [PollFd::new(device, PollFlags::IN)];
+            if poll(&mut fds, Some(&now)) != Ok(0) {
+                return true;
+            }
+            if begun.elapsed() > WHILE {
+                return false;
+            }
+            std::hint::spin_loop();
         }
     }
 }

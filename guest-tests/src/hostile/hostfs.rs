@@ -61,9 +61,11 @@ fn mounts() {
     let mut look = |way: &str| {
         if mount(c"/tmp/m", way).ok() {
             let inside = run::open(&c(&format!("/tmp/m/{name}")), libc::O_RDONLY);
-            if is_outside(run::open(c"/tmp/m", libc::O_PATH)) || reads_secret(inside) {
+            let root = run::open(c"/tmp/m", libc::O_PATH);
+            if is_outside(root) || reads_secret(inside) {
                 found.push(way.to_string());
             }
+            [root, inside].into_iter().filter(|fd| *fd >= 0).for_each(run::close);
             sys!(SYS_umount2, c"/tmp/m", libc::MNT_DETACH);
             return 1;
         }

@@ -160,7 +160,7 @@ fn a_flipped_bit_is_never_served() {
     flip(paths[1].join("g"), 3);
     flip(paths[0].join("h"), 1_199_999);
     flip(paths[1].join("h"), 65_536);
-    let mounted = Mounted::again(&place, locals(&paths));
+    let mounted = Mounted::reading_from(Some(1), &place, locals(&paths));
     for name in ["f", "g", "h"] {
         assert!(fs::read(mounted.at(name)).expect("read") == right, "{name}");
     }

@@ -89,7 +89,12 @@ impl Mounted {
 
     /// Mounts a set once more.
     pub(crate) fn again(place: &Place, legs: Vec<Arc<dyn Leg>>) -> Mounted {
-        let options = Options { timeout: Duration::from_secs(1), ..Options::default() };
+        Mounted::reading_from(None, place, legs)
+    }
+
+    /// From this leg, counted from 1, and not from the one that is quicker at the time.
+    pub(crate) fn reading_from(primary: Option<usize>, place: &Place, legs: Vec<Arc<dyn Leg>>) -> Mounted {
+        let options = Options { timeout: Duration::from_secs(1), primary, ..Options::default() };
         let set = Set::open(legs, options).expect("opened");
         let dir = place.directory("mnt");
         let how = cow_fuse::Options {
