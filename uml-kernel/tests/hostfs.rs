@@ -36,9 +36,10 @@ impl Host {
         self.start_as(Path::new(env!("CARGO_BIN_EXE_uml-kernel")), None, words, script)
     }
 
+    // The shell becomes who turns the machine off: it may see the end of a child that does.
     fn start_as(&self, program: &Path, user: Option<u32>, words: &[&str], script: &str) -> Guest {
         let file = self.path("script");
-        let script = format!("{PREPARE}D={}\n{script}\nbusybox poweroff -f\n", self.0.path().display());
+        let script = format!("{PREPARE}D={}\n{script}\nexec busybox poweroff -f\n", self.0.path().display());
         std::fs::write(&file, script).expect("the script");
         let mut command = Command::new(program);
         command.args([
