@@ -44,7 +44,7 @@ fn work(mounted: &Mounted, at_half: impl FnOnce()) {
 
 /// The leg at `which` (from 0) of two fails so.
 fn one_fails(which: usize, fault: Fault, standing: Standing) {
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     let paths = [place.directory("a"), place.directory("b")];
     let legs = [Faulty::new(&paths[0]), Faulty::new(&paths[1])];
     let all: Vec<Arc<dyn Leg>> = legs.iter().map(|leg| leg.clone() as Arc<dyn Leg>).collect();
@@ -92,7 +92,7 @@ fn what_the_second_syncs_is_lost() {
 }
 
 fn hangs(which: usize) {
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     let paths = [place.directory("a"), place.directory("b")];
     let legs = [Faulty::new(&paths[0]), Faulty::new(&paths[1])];
     let all: Vec<Arc<dyn Leg>> = legs.iter().map(|leg| leg.clone() as Arc<dyn Leg>).collect();
@@ -119,7 +119,7 @@ fn the_second_hangs() {
 
 #[test]
 fn a_real_one_is_full() {
-    let mut place = Place::new();
+    let Some(mut place) = Place::new() else { return };
     let Some(small) = place.tmpfs("small", "3m") else { return };
     let paths = [place.directory("a"), small];
     let mounted = Mounted::new(&place, locals(&paths));
@@ -148,7 +148,7 @@ fn flip(path: PathBuf, at: u64) {
 
 #[test]
 fn a_flipped_bit_is_never_served() {
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     let paths = [place.directory("a"), place.directory("b")];
     let mounted = Mounted::new(&place, locals(&paths));
     let right: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -175,7 +175,7 @@ fn a_flipped_bit_is_never_served() {
 
 #[test]
 fn bad_on_both_is_an_error() {
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     let paths = [place.directory("a"), place.directory("b")];
     let mounted = Mounted::new(&place, locals(&paths));
     fs::write(mounted.at("f"), vec![7; 100_000]).expect("written");

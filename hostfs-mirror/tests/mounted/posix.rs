@@ -15,7 +15,7 @@ fn passes(dir: &Path) -> BTreeSet<String> {
 }
 
 fn on(legs: usize) {
-    let mut place = Place::new();
+    let Some(mut place) = Place::new() else { return };
     let Some(native) = place.ext4("native") else { return };
     let Some(paths) = (0..legs).map(|n| place.ext4(&format!("leg{n}"))).collect::<Option<Vec<_>>>() else {
         return;
