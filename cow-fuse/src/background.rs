@@ -7,21 +7,40 @@ use std::process::{Command, ExitStatus, Stdio};
 
 const READY: &[u8] = b"ready\n";
 
-/// Starts this program once more, with these arguments, as the process that serves, and waits until it is [`ready`]. Where it ended before
-/// that: how.
+/// Why nobody serves.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The process cannot be started.
+    #[error("starting the process that is to serve: {0}")]
+    Start(#[from] io::Error),
+    /// It ended without a word.
+    #[error("the process that was to serve the mount ended: {0}")]
+    Ended(ExitStatus),
+}
+
+/// Starts this program once more, with `--served` before these arguments, as the process that serves, and waits until it is [`ready`]: 0. Where
+/// it ended before that, and has said why: its exit code.
 ///
 /// # Errors
-/// When it cannot be started.
-pub fn start(arguments: impl IntoIterator<Item = OsString>) -> io::Result<Option<ExitStatus>> {
+/// [`StartError`].
+pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, StartError> {
     // By its own name, which others see who find the disk locked.
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.arg("--served").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn()?;
     let mut said = Vec::new();
     if let Some(mut out) = child.stdout.take() {
         out.read_to_end(&mut said)?;
     }
-    if said == READY { Ok(None) } else { child.wait().map(Some) }
+    if said == READY {
+        return Ok(0);
+    }
+    let ended = child.wait()?;
+    match ended.code() {
+        Some(code @ 1..) => Ok(code as u8),
+        _ => Err(StartError::Ended(ended)),
+    }
 }
 
 /// In the process that serves: it becomes nobody's, before there are threads.

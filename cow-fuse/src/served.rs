@@ -26,6 +26,20 @@ pub fn want(config: &mut KernelConfig, flag: InitFlags) {
     let _ = config.add_capabilities(flag);
 }
 
+/// What a tree of files wants besides [`configure`]: permissions and lists are the kernel's affair, the umask and set-id bits are ours.
+pub fn configure_tree(config: &mut KernelConfig) {
+    configure(config);
+    let wanted = [
+        InitFlags::FUSE_POSIX_ACL,
+        InitFlags::FUSE_DONT_MASK,
+        InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+        InitFlags::FUSE_CACHE_SYMLINKS,
+        InitFlags::FUSE_DO_READDIRPLUS,
+        InitFlags::FUSE_READDIRPLUS_AUTO,
+    ];
+    wanted.into_iter().for_each(|flag| want(config, flag));
+}
+
 /// What is good for every file system that nobody else changes.
 pub fn configure(config: &mut KernelConfig) {
     let wanted = [

@@ -24,7 +24,7 @@ pub struct Turns {
     /// `/dev/fuse`, where looking makes sense: there is another CPU, on which the next request may be made.
     device: OnceLock<OwnedFd>,
     /// What keeps the CPU of who waits for an answer awake.
-    awake: OnceLock<Option<Awake>>,
+    awake: OnceLock<Awake>,
     /// A thread is looking: of several, the others sleep.
     looking: AtomicBool,
     /// Looked in vain so often, one after the other.
@@ -39,13 +39,15 @@ impl Turns {
         if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
             // Once a session: there is none before.
             let _ = self.device.set(device);
-            let _ = self.awake.set(Awake::start());
+            if let Some(awake) = Awake::start() {
+                let _ = self.awake.set(awake);
+            }
         }
     }
 
     /// Begins a request.
     pub fn begin(&self) -> Turn<'_> {
-        if let Some(Some(awake)) = self.awake.get() {
+        if let Some(awake) = self.awake.get() {
             awake.count();
         }
         Turn(self)

@@ -78,17 +78,8 @@ impl Files {
 
 impl Filesystem for Files {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        served::configure(config);
-        let wanted = [
-            InitFlags::FUSE_POSIX_ACL,
-            InitFlags::FUSE_DONT_MASK,
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
-        ];
-        wanted.into_iter().for_each(|flag| served::want(config, flag));
+        served::configure_tree(config);
+        served::want(config, InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         if self.0.wants_write_back() {
             served::want(config, InitFlags::FUSE_WRITEBACK_CACHE);
         }

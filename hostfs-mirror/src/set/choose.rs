@@ -2,9 +2,8 @@
 
 use super::cold::{Cold, ColdError, ColdLeg};
 use super::compare::{Difference, compare};
-use super::copy::{Alone, Copier, Report};
+use super::copy::{Copier, Report};
 use super::limit::Limit;
-use super::links::Links;
 use super::recover;
 use super::side::Side;
 use super::split::Claim;
@@ -144,17 +143,8 @@ impl Cold {
             let from = [right.side()];
             let mut limit = Limit::new(observer, "copying", None, 0);
             for to in self.parties().into_iter().filter(|l| l.uuid() != leg) {
-                let mut copier = Copier {
-                    from: &from,
-                    to: to.side(),
-                    generation: self.state().generation,
-                    trust: false,
-                    hold: &Alone,
-                    limit: &mut limit,
-                    report: &mut report,
-                    links: Links::default(),
-                    touched: BTreeSet::new(),
-                };
+                let mut copier =
+                    Copier::new(&from, to.side(), self.state().generation, &mut limit, &mut report);
                 for disputed in &chosen {
                     let region = Region {
                         path: disputed.path.clone(),
@@ -212,17 +202,7 @@ impl Cold {
         let (mut report, mut limit) =
             (Report::default(), Limit::new(&block_device::Unobserved, "copying", None, 0));
         for to in parties.iter().filter(|l| l.uuid() != last) {
-            let mut copier = Copier {
-                from: &from,
-                to: to.side(),
-                generation: self.state().generation,
-                trust: false,
-                hold: &Alone,
-                limit: &mut limit,
-                report: &mut report,
-                links: Links::default(),
-                touched: BTreeSet::new(),
-            };
+            let mut copier = Copier::new(&from, to.side(), self.state().generation, &mut limit, &mut report);
             for region in self.disputed_regions()? {
                 if right.side().find(&region.path)?.is_some_and(|o| o.is_dir()) {
                     copier.region(&Region { kind: region.kind, ..region })?;

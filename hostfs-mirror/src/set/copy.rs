@@ -102,6 +102,20 @@ pub(crate) struct Copier<'a, 'b> {
     pub(crate) touched: BTreeSet<PathBuf>,
 }
 
+impl<'a, 'b> Copier<'a, 'b> {
+    /// One that trusts no manifest, where nobody else has the leg.
+    pub(crate) fn new(
+        from: &'b [Side<'a>],
+        to: Side<'a>,
+        generation: u64,
+        limit: &'b mut Limit<'a>,
+        report: &'b mut Report,
+    ) -> Copier<'a, 'b> {
+        let (links, touched) = (Links::default(), BTreeSet::new());
+        Copier { from, to, generation, trust: false, hold: &Alone, limit, report, links, touched }
+    }
+}
+
 impl<'a> Copier<'a, '_> {
     fn source(&self) -> Side<'a> {
         self.from[0]

@@ -4,9 +4,8 @@
 //! in the directories that are marked, the others are made equal to it. Where a checksum says that the primary's bytes are wrong, another leg
 //! gives them; where none can, the path is reported and left as it is.
 
-use super::copy::{Alone, Copier, Report};
+use super::copy::{Copier, Report};
 use super::limit::Limit;
-use super::links::Links;
 use super::side::{Error, Result, Side};
 use crate::state::intent::Marks;
 use crate::state::{Kind, Region};
@@ -51,10 +50,7 @@ pub fn run(
     for to in 1..sides.len() {
         // The primary, then those that are equal to it already.
         let (from, to) = (&sides[..to], sides[to]);
-        let (links, touched) = (Links::default(), BTreeSet::new());
-        let (limit, report) = (&mut limit, &mut report);
-        let mut copier =
-            Copier { from, to, generation, trust: false, hold: &Alone, limit, report, links, touched };
+        let mut copier = Copier::new(from, to, generation, &mut limit, &mut report);
         for region in regions {
             let done = copier.intent(region);
             copier.note(done)?;

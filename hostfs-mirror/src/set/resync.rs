@@ -5,7 +5,6 @@
 
 use super::copy::{Copier, Hold, Report};
 use super::limit::Limit;
-use super::links::Links;
 use super::recover::settle;
 use super::side::{Error, Result, Side};
 use crate::state::{self, Kind, MissedLog, Region, StateDir};
@@ -85,9 +84,7 @@ pub fn run<'a>(work: &Work<'a, '_>, missed: &dyn Missed, limit: &mut Limit<'a>) 
     let Work { from, to, generation, trust, hold, passes } = *work;
     let mut report = Report::default();
     let mut stuck: BTreeSet<Region> = BTreeSet::new();
-    let (links, touched) = (Links::default(), BTreeSet::new());
-    let report_to = &mut report;
-    let mut copier = Copier { from, to, generation, trust, hold, limit, report: report_to, links, touched };
+    let mut copier = Copier { trust, hold, ..Copier::new(from, to, generation, limit, &mut report) };
     for _ in 0..passes {
         let todo: Vec<Region> = missed.list().into_iter().filter(|r| !stuck.contains(r)).collect();
         if todo.is_empty() {

@@ -9,7 +9,6 @@ use super::blocks::{open_for_writing, write};
 use super::compare::{Difference, attributes};
 use super::copy::{Copier, Hold, Report, Undecided, Wrong, held};
 use super::limit::Limit;
-use super::links::Links;
 use super::side::{Object, Result, Side, digest};
 use crate::state::manifest::{BLOCK, Entry, sum};
 use rustix::fd::{AsFd, OwnedFd};
@@ -285,18 +284,9 @@ impl Scrub<'_, '_> {
     ) -> Result<()> {
         limit.advance(0)?;
         let mut own = Limit::new(&block_device::Unobserved, "healing", None, 0);
-        let mut copier = Copier {
-            from: &[from],
-            to,
-            generation: self.generation,
-            trust: false,
-            // The caller holds it.
-            hold: &super::copy::Alone,
-            limit: &mut own,
-            report,
-            links: Links::default(),
-            touched: BTreeSet::new(),
-        };
+        let from = [from];
+        // The caller holds it.
+        let mut copier = Copier::new(&from, to, self.generation, &mut own, report);
         let done = copier.one(path);
         copier.note(done)
     }

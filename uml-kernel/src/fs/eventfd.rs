@@ -1,7 +1,7 @@
 //! Event counters (eventfd(2)).
 
 use super::{File, FileOps, OpenFlags, PollTable, anon};
-use crate::base::wait::{Events, How, WaitQueue};
+use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use std::any::Any;
 use std::sync::Arc;
@@ -60,13 +60,6 @@ impl EventFd {
         self.queue.wake(Events::READ);
         Some(())
     }
-
-    fn until<T>(&self, file: &File, events: Events, mut ready: impl FnMut() -> Option<T>) -> Result<T> {
-        if file.nonblocking() {
-            return ready().ok_or(Errno::EAGAIN);
-        }
-        Ok(self.queue.wait_for(events, How::default(), ready)?)
-    }
 }
 
 impl FileOps for EventFd {
@@ -81,7 +74,7 @@ impl FileOps for EventFd {
     }
     fn read(&self, file: &File, into: &mut [u8], _: u64) -> Result<usize> {
         let into = into.first_chunk_mut().ok_or(Errno::EINVAL)?;
-        *into = self.until(file, Events::READ, || self.take())?.to_ne_bytes();
+        *into = file.wait_on(&self.queue, Events::READ, || self.take())?.to_ne_bytes();
         Ok(8)
     }
     fn write(&self, file: &File, from: &[u8], _: u64) -> Result<usize> {
@@ -89,7 +82,7 @@ impl FileOps for EventFd {
         if n == u64::MAX {
             return Err(Errno::EINVAL);
         }
-        self.until(file, Events::WRITE, || self.add(n))?;
+        file.wait_on(&self.queue, Events::WRITE, || self.add(n))?;
         Ok(8)
     }
     fn poll(&self, _: &File, table: Option<&mut dyn PollTable>) -> Events {

@@ -3,7 +3,7 @@
 use super::inotify::Mask;
 use super::writers::Claim;
 use super::{Attr, Inode, OpenFlags, Path, Writing, inotify};
-use crate::base::wait::{Events, WaitQueue};
+use crate::base::wait::{Events, How, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::UserMemory;
 use std::any::Any;
@@ -215,6 +215,19 @@ impl File {
     /// Whether calls must not block.
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)
+    }
+
+    /// What `ready` gives: waited for on a queue, or EAGAIN where this file does not wait.
+    pub fn wait_on<T>(
+        &self,
+        queue: &WaitQueue,
+        events: Events,
+        mut ready: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        if self.nonblocking() {
+            return ready().ok_or(Errno::EAGAIN);
+        }
+        Ok(queue.wait_for(events, How::default(), ready)?)
     }
 
     /// EBADF unless open for reading.

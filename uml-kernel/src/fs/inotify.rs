@@ -5,7 +5,7 @@ mod watches;
 pub use watches::{about, any, gone, in_directory, moved, on, unmounted};
 
 use super::{File, FileOps, Inode, OpenFlags, PollTable, anon};
-use crate::base::wait::{Events, How, WaitQueue};
+use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result};
 use crate::mm::{Packer, UserMemory};
 use std::any::Any;
@@ -243,11 +243,7 @@ impl FileOps for Inotify {
     }
 
     fn read(&self, file: &File, into: &mut [u8], _: u64) -> Result<usize> {
-        let bytes = if file.nonblocking() {
-            self.take(into.len()).ok_or(Errno::EAGAIN)??
-        } else {
-            self.readers.wait_for(Events::READ, How::default(), || self.take(into.len()))??
-        };
+        let bytes = file.wait_on(&self.readers, Events::READ, || self.take(into.len()))??;
         into[..bytes.len()].copy_from_slice(&bytes);
         Ok(bytes.len())
     }

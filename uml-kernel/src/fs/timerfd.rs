@@ -3,7 +3,7 @@
 use super::{File, FileOps, OpenFlags, PollTable, anon};
 use crate::base::time::{self, Instant};
 use crate::base::timer::{self, Expire, Timer};
-use crate::base::wait::{Events, How, WaitQueue};
+use crate::base::wait::{Events, WaitQueue};
 use crate::base::{Errno, Mutex, Rank, Result, Timespec};
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -160,12 +160,7 @@ impl FileOps for TimerFd {
     }
     fn read(&self, file: &File, into: &mut [u8], _: u64) -> Result<usize> {
         let into = into.first_chunk_mut().ok_or(Errno::EINVAL)?;
-        let ticks = if file.nonblocking() {
-            self.take().ok_or(Errno::EAGAIN)?
-        } else {
-            self.queue.wait_for(Events::READ, How::default(), || self.take())?
-        };
-        *into = ticks.to_ne_bytes();
+        *into = file.wait_on(&self.queue, Events::READ, || self.take())?.to_ne_bytes();
         Ok(8)
     }
     fn poll(&self, _: &File, table: Option<&mut dyn PollTable>) -> Events {

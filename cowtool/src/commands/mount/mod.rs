@@ -1,6 +1,5 @@
 //! `cowtool mount`
 
-mod background;
 mod plan;
 mod serve;
 mod source;
@@ -13,7 +12,10 @@ use plan::Plan;
 pub(crate) fn run(options: &Mount, served: bool) -> anyhow::Result<Outcome> {
     let plan = Plan::of(options)?;
     if !served && !plan.foreground {
-        return background::start();
+        return Ok(match cow_fuse::background::start(crate::helper::arguments().into_iter().skip(1))? {
+            0 => Outcome::Success,
+            code => Outcome::Code(code),
+        });
     }
     serve::run(&plan, served)
 }

@@ -20,14 +20,10 @@ pub(crate) fn run(o: &Mount, served: bool) -> anyhow::Result<Outcome> {
     if served || o.foreground {
         return serve(o, served);
     }
-    let arguments = std::iter::once("--served".into()).chain(options::arguments().into_iter().skip(1));
-    let ended = background::start(arguments).context("starting the process that is to serve")?;
-    match ended.map(|status| (status.code(), status)) {
-        None => Ok(Outcome::Success),
-        // It has said why.
-        Some((Some(code @ 1..), _)) => Ok(Outcome::Code(code as u8)),
-        Some((_, status)) => bail!("the process that was to serve the mount ended: {status}"),
-    }
+    Ok(match background::start(options::arguments().into_iter().skip(1))? {
+        0 => Outcome::Success,
+        code => Outcome::Code(code),
+    })
 }
 
 fn serve(o: &Mount, served: bool) -> anyhow::Result<Outcome> {
